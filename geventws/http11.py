@@ -1,0 +1,550 @@
+"""One HTTP/1.1 head: header fields, request and response, parsed within limits and serialized (RFC 7230).
+
+The parsers are fed bytes in any pieces. They look at each byte once or twice, report a fault as soon as the bytes at
+hand show it, and give the same answer however the bytes were split.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Generic, NoReturn, TypeVar
+
+from .exceptions import HandshakeError
+from .headers import CONTROLS, WHITESPACE, is_token
+
+MAX_HEAD_SIZE = 16384
+MAX_HEAD_LINES = 128
+MAX_CHUNK_LINE = 1024
+"""The longest line that may announce a chunk, with its extensions."""
+
+_FORBIDDEN = CONTROLS - {"\t"}
+_TEXT = bytes(byte for byte in range(256) if chr(byte) not in _FORBIDDEN)
+_HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+class Headers:
+    """Header fields in their order, as they were spelled; names are compared without regard to case.
+
+    ``items`` is a mapping of names to values, an iterable of pairs, other Headers, or None. Each name must be a token
+    and each value free of control characters, apart from tabs, and within Latin-1 (RFC 7230 section 3.2); otherwise
+    ValueError is raised, or TypeError for what is not a str. Spaces and tabs around a value do not belong to it.
+
+    The length and the iteration count each name once; `items` gives every field.
+    """
+
+    __slots__ = ("_fields", "_values")
+
+    def __init__(self, items: HeadersLike = None) -> None:
+        self._fields: list[tuple[str, str]] = []
+        self._values: dict[str, list[str]] = {}
+        if items is not None:
+            for name, value in items.items() if isinstance(items, (Headers, Mapping)) else items:
+                self.add(name, value)
+
+    def add(self, name: str, value: str) -> None:
+        """Add a field behind those that are there, also behind those of the same name."""
+        _check_field(name, value)
+        self._append(name, value)
+
+    def get(self, name: str, default: str | None = None) -> str | None:
+        """The value of ``name``; the values of repeated fields are joined by commas (RFC 7230 section 3.2.2)."""
+        values = self._values.get(name.lower())
+        return default if values is None else ", ".join(values)
+
+    def get_all(self, name: str) -> list[str]:
+        """The values of all fields called ``name``."""
+        return list(self._values.get(name.lower(), ()))
+
+    def items(self) -> list[tuple[str, str]]:
+        """All fields, in order."""
+        return list(self._fields)
+
+    def keys(self) -> list[str]:
+        """Each name once, spelled as where it came first."""
+        return list({name.lower(): name for name, _ in reversed(self._fields)}.values())[::-1]
+
+    def copy(self) -> Headers:
+        return Headers(self)
+
+    def __getitem__(self, name: str) -> str:
+        value = self.get(name)
+        if value is None:
+            raise KeyError(name)
+        return value
+
+    def __setitem__(self, name: str, value: str) -> None:
+        """Replace all fields called ``name`` by this one, which comes last."""
+        _check_field(name, value)
+        if name in self:
+            del self[name]
+        self._append(name, value)
+
+    def __delitem__(self, name: str) -> None:
+        key = name.lower()
+        del self._values[key]
+        self._fields = [field for field in self._fields if field[0].lower() != key]
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name.lower() in self._values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both have the same values for the same names; the order of different names does not matter."""
+        return self._values == other._values if isinstance(other, Headers) else NotImplemented
+
+    def __repr__(self) -> str:
+        return f"Headers({self._fields})"
+
+    def serialize(self) -> str:
+        """The lines of these fields, each with its line end."""
+        return "".join([f"{name}: {value}\r\n" for name, value in self._fields])
+
+    def _append(self, name: str, value: str) -> None:
+        value = value.strip(WHITESPACE)
+        self._fields.append((name, value))
+        self._values.setdefault(name.lower(), []).append(value)
+
+
+HeadersLike = Headers | Mapping[str, str] | Iterable[tuple[str, str]] | None
+
+
+@dataclass(init=False)
+class Request:
+    """The head of a request (RFC 7230 section 3.1.1).
+
+    Attributes:
+        method: "GET" for an opening handshake.
+        target: the request-target as it stands in the request line: visible ASCII.
+        headers: the header fields.
+        version: "HTTP/1.1", or "HTTP/1." and another digit where a client sent that.
+        user: who the peer is, for the application to set.
+        data: whatever else the application wants to keep with the request.
+
+    Raises ValueError where the method, the target or the version is not valid; `serialize` checks them again.
+    """
+
+    method: str
+    target: str
+    headers: Headers
+    version: str
+    user: Any
+    data: dict[Any, Any]
+
+    def __init__(
+        self,
+        method: str = "GET",
+        target: str = "/",
+        headers: HeadersLike = None,
+        version: str = "HTTP/1.1",
+        user: Any = None,
+        data: dict[Any, Any] | None = None,
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.headers = headers if isinstance(headers, Headers) else Headers(headers)
+        self.version = version
+        self.user = user
+        self.data = {} if data is None else data
+        self._check()
+
+    @property
+    def path(self) -> str:
+        """The path as it was sent, percent-encoded and without the query."""
+        return self._resource().partition("?")[0]
+
+    @property
+    def query(self) -> str:
+        """What follows the first question mark of the target, as it was sent; "" where there is none."""
+        return self._resource().partition("?")[2]
+
+    def serialize(self) -> bytes:
+        """The head as it is sent."""
+        self._check()
+        return f"{self.method} {self.target} {self.version}\r\n{self.headers.serialize()}\r\n".encode("latin-1")
+
+    def _resource(self) -> str:
+        """The path and query; a target may also be a whole URL (RFC 7230 section 5.3.2, RFC 6455 section 4.2.1)."""
+        scheme, absolute, rest = self.target.partition("://")
+        if not absolute or not scheme.isalpha():
+            return self.target
+        authority = rest.partition("?")[0].partition("/")[0]
+        resource = rest[len(authority) :]
+        return resource if resource.startswith("/") else "/" + resource
+
+    def _check(self) -> None:
+        if not is_token(self.method):
+            raise ValueError("the method is not a token")
+        # RFC 7230 section 5.3: a target has neither spaces nor a fragment.
+        if not self.target or not _is_visible(self.target) or "#" in self.target:
+            raise ValueError("the request target is not valid")
+        if not _is_http_1(self.version):
+            raise ValueError("the HTTP version is not valid")
+
+
+@dataclass(init=False)
+class Response:
+    """A response: its head (RFC 7230 section 3.1.2) and its body.
+
+    Attributes:
+        status: 100 to 999.
+        reason: the reason phrase; by default the usual one for the status, "" for a status that has none.
+        headers: the header fields.
+        body: the body without any transfer coding. Of a response that was received it is at most the first part.
+
+    Raises ValueError where the status or the reason is not valid, TypeError where the body is not bytes;
+    `serialize` checks them again.
+    """
+
+    status: int
+    reason: str
+    headers: Headers
+    body: bytes
+
+    def __init__(
+        self, status: int, reason: str | None = None, headers: HeadersLike = None, body: bytes = b""
+    ) -> None:
+        self.status = status
+        self.reason = _standard_reason(status) if reason is None else reason
+        self.headers = headers if isinstance(headers, Headers) else Headers(headers)
+        self.body = body
+        self._check()
+
+    def serialize(self) -> bytes:
+        """The response as it is sent.
+
+        Content-Length is added where it is needed (RFC 7230 section 3.3.2). One that is there already must agree with
+        the body, unless there is no body, as in the answer to a HEAD request; otherwise ValueError is raised.
+        """
+        self._check()
+        head = f"HTTP/1.1 {self.status} {self.reason}\r\n{self.headers.serialize()}{self._length_line()}\r\n"
+        return head.encode("latin-1") + self.body
+
+    def _length_line(self) -> str:
+        if not _may_have_body(self.status) or "Transfer-Encoding" in self.headers:
+            return ""
+        length = str(len(self.body))
+        given = self.headers.get("Content-Length")
+        if given is None:
+            return f"Content-Length: {length}\r\n"
+        if self.body and given != length:
+            raise ValueError(f"Content-Length is {given}, but the body has {length} bytes")
+        return ""
+
+    def _check(self) -> None:
+        if not isinstance(self.status, int) or not 100 <= self.status <= 999:
+            raise ValueError("a status is a number from 100 to 999")
+        _check_text(self.reason, "a reason phrase")
+        if not isinstance(self.body, bytes):
+            raise TypeError("a body is bytes")
+        if self.body and not _may_have_body(self.status):
+            raise ValueError(f"a response with status {self.status} has no body")
+
+
+def refusal(status: int, text: str, headers: HeadersLike = ()) -> Response:
+    """The response with which a server refuses a request, in one line of plain text, and closes the connection."""
+    body = f"{text}\n".encode()
+    given = Headers(headers)
+    # RFC 7230 section 6.7: Upgrade is always named in Connection.
+    connection = "Upgrade, close" if "Upgrade" in given else "close"
+    fields = [("Date", http_date(time.time())), ("Connection", connection), *given.items()]
+    fields += [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
+    return Response(status, headers=fields, body=body)
+
+
+def http_date(seconds: float) -> str:
+    """A Date header's value (RFC 7231 section 7.1.1.1) for a time since the epoch, in English whatever the locale."""
+    year, month, day, hour, minute, second, weekday, *_ = time.gmtime(seconds)
+    return f"{_DAYS[weekday]}, {day:02} {_MONTHS[month - 1]} {year:04} {hour:02}:{minute:02}:{second:02} GMT"
+
+
+Head = TypeVar("Head", Request, Response)
+
+
+class _HeadParser(Generic[Head]):
+    """What requests and responses have in common: a start line, header fields and an empty line."""
+
+    def __init__(self, max_size: int = MAX_HEAD_SIZE, max_lines: int = MAX_HEAD_LINES) -> None:
+        self.rest = b""
+        self._max_size = max_size
+        self._max_lines = max_lines
+        self._lines = 0
+        self._head: Head | None = None
+        self._buffer = bytearray()
+        self._line = 0  # where the line begins that is not complete yet
+        self._checked = 0  # how far that line is known to be free of line ends and of control characters
+
+    def feed(self, data: bytes | bytearray | memoryview) -> Head | None:
+        """Take the next bytes of the stream.
+
+        Returns the head once it is complete, and has the bytes behind it in ``rest``; until then returns None.
+        Raises HandshakeError where the head is not valid. After either, the parser is done.
+        """
+        self._buffer += data
+        limit = min(len(self._buffer), self._max_size)
+        while (end := self._buffer.find(b"\n", self._checked, limit)) >= 0:
+            # A bare CR or LF stays in the line, where it is a control character like any other.
+            line = bytes(self._buffer[self._line : end + 1]).removesuffix(b"\r\n")
+            self._line = self._checked = end + 1
+            self._check_bytes(line)
+            if (head := self._take(line.decode("latin-1"))) is not None:
+                self.rest = bytes(self._buffer[self._line :])
+                self._buffer.clear()
+                return head
+        self._check_tail(limit)
+        return None
+
+    def _check_tail(self, limit: int) -> None:
+        """Look at the line that is not complete, so that what is no HTTP at all is refused without waiting for more."""
+        tail = bytes(self._buffer[self._checked : limit])
+        self._check_bytes(tail.removesuffix(b"\r"))
+        if len(self._buffer) > self._max_size:
+            self._fail(431, f"the head is longer than {self._max_size} bytes")
+        self._checked = limit - tail.endswith(b"\r")
+
+    def _check_bytes(self, text: bytes) -> None:
+        if text.translate(None, _TEXT):
+            self._fail(400, "the head has a control character or a line that does not end with CR LF")
+
+    def _take(self, line: str) -> Head | None:
+        """Take a line; returns the head when this line ends it."""
+        if not line and self._head is not None:
+            return self._finish(self._head)
+        self._lines += 1
+        if self._lines > self._max_lines:
+            self._fail(431, f"the head has more than {self._max_lines} lines")
+        if self._head is not None:
+            self._take_field(self._head.headers, line)
+        elif line:  # RFC 7230 section 3.5: empty lines in front of a request are skipped.
+            self._head = self._start(line)
+        return None
+
+    def _take_field(self, headers: Headers, line: str) -> None:
+        """RFC 7230 section 3.2: no space before the colon, and no line that continues the one before (obs-fold)."""
+        if line[0] in WHITESPACE:
+            self._fail(400, "a header line begins with a space or a tab")
+        name, colon, value = line.partition(":")
+        if not colon:
+            self._fail(400, "a header line has no colon")
+        if not is_token(name):
+            self._fail(400, "a header's name is not a token")
+        headers._append(name, value)
+
+    def _start(self, line: str) -> Head:
+        raise NotImplementedError
+
+    def _finish(self, head: Head) -> Head | None:
+        return head
+
+    def _fail(self, status: int, text: str) -> NoReturn:
+        raise NotImplementedError
+
+
+class RequestParser(_HeadParser[Request]):
+    """Reads the head of a request.
+
+    ``max_size`` is the most bytes that the head may have, with the empty lines in front of it and the one at its end
+    (default 16384); ``max_lines`` the most lines without the one at its end (default 128).
+
+    Attributes:
+        rest: the bytes behind the head, once `feed` has returned it.
+
+    The HandshakeError that `feed` raises has the refusal to answer with as its ``response``: 400 for a head that is
+    malformed, 431 for one that is over a limit, 505 for another major version of HTTP than 1. HTTP/1.0 is read.
+    """
+
+    def _start(self, line: str) -> Request:
+        words = line.split(" ")
+        if len(words) != 3:
+            self._fail(400, "the request line is not a method, a target and an HTTP version")
+        method, target, version = words
+        if _is_http_version(version) and not _is_http_1(version):
+            self._fail(505, "only HTTP/1.1 is spoken here")
+        try:
+            return Request(method, target, version=version)
+        except ValueError as error:
+            self._fail(400, str(error))
+
+    def _fail(self, status: int, text: str) -> NoReturn:
+        raise HandshakeError(text, refusal(status, text))
+
+
+class ResponseParser(_HeadParser[Response]):
+    """Reads the head of a response; interim responses (1xx other than 101) are passed over, and count for the limits.
+
+    The arguments and ``rest`` are those of `RequestParser`. The HandshakeError that `feed` raises has no response.
+    The response has an empty body: what follows is for `BodyParser`.
+    """
+
+    def _start(self, line: str) -> Response:
+        # The space in front of an empty reason is often left out.
+        version, _, status_and_reason = line.partition(" ")
+        status, _, reason = status_and_reason.partition(" ")
+        if not _is_http_1(version):
+            self._fail(400, "it does not begin with HTTP/1.1")
+        if len(status) != 3 or not _is_decimal(status) or status < "100":
+            self._fail(400, "the status is not a number of three digits")
+        if status < "200" and version == "HTTP/1.0":
+            # RFC 7231 section 6.2: HTTP/1.0 has no such status, and cannot switch protocols.
+            self._fail(400, f"HTTP/1.0 has no status {status}")
+        return Response(int(status), reason)
+
+    def _finish(self, head: Response) -> Response | None:
+        if head.status == HTTPStatus.SWITCHING_PROTOCOLS or head.status >= 200:
+            return head
+        self._head = None  # RFC 7231 section 6.2: the final response is still to come.
+        return None
+
+    def _fail(self, status: int, text: str) -> NoReturn:
+        raise HandshakeError(f"the response is not valid: {text}")
+
+
+class BodyParser:
+    """Reads the body of a final response other than to HEAD or CONNECT (RFC 7230 section 3.3.3), for error reports.
+
+    At most ``max_size`` bytes are kept. Reading ends quietly there, at the body's end, and where its framing is not
+    valid. Nothing behind the last chunk is read.
+
+    Attributes:
+        body: what has been read so far, without the chunks' framing.
+        done: whether more bytes would change nothing.
+    """
+
+    def __init__(self, response: Response, max_size: int) -> None:
+        self.done = False
+        self._body = bytearray()
+        self._room = max_size
+        self._chunked = False
+        self._remaining = 0  # bytes to come of this body or chunk
+        self._behind_chunk = False
+        self._line = bytearray()
+        self._start(response)
+
+    @property
+    def body(self) -> bytes:
+        return bytes(self._body)
+
+    def feed(self, data: bytes) -> bool:
+        """Take the next bytes of the stream; returns whether the body is complete, or as far as it is read."""
+        offset = 0
+        while not self.done and offset < len(data):
+            take = self._take_bytes if self._remaining else self._take_line
+            offset = take(data, offset)
+        return self.done
+
+    def feed_eof(self) -> None:
+        """Take the end of the stream, which is also the end of a body without a length."""
+        self.done = True
+
+    def _start(self, response: Response) -> None:
+        codings = response.headers.get("Transfer-Encoding")
+        length = response.headers.get("Content-Length")
+        if not _may_have_body(response.status) or not self._room:
+            self.done = True
+        elif codings is not None:
+            # Without the chunked coding at the end of the list, only the end of the stream ends the body.
+            self._chunked = codings.rpartition(",")[2].strip(WHITESPACE).lower() == "chunked"
+            self._remaining = 0 if self._chunked else self._room
+        elif length is not None:
+            self._remaining = _content_length(length)
+            self.done = not self._remaining
+        else:
+            self._remaining = self._room
+
+    def _take_bytes(self, data: bytes, offset: int) -> int:
+        piece = data[offset : offset + min(self._remaining, self._room)]
+        self._body += piece
+        self._room -= len(piece)
+        self._remaining -= len(piece)
+        self._behind_chunk = self._chunked
+        self.done = not self._room or not (self._remaining or self._chunked)
+        return offset + len(piece)
+
+    def _take_line(self, data: bytes, offset: int) -> int:
+        end = data.find(b"\n", offset) + 1
+        stop = end or len(data)
+        self._line += data[offset:stop]
+        if len(self._line) > MAX_CHUNK_LINE:
+            self.done = True
+        elif end:
+            self._end_line(self._line.decode("latin-1"))
+            self._line.clear()
+        return stop
+
+    def _end_line(self, line: str) -> None:
+        """The line behind a chunk, which is empty, or the one in front of it (RFC 7230 section 4.1)."""
+        if self._behind_chunk:
+            self._behind_chunk = False
+            self.done = line != "\r\n"
+            return
+        size = line.partition(";")[0].strip(" \t\r\n")
+        valid = line.endswith("\r\n") and len(size) < 16 and _HEX_DIGITS.issuperset(size)
+        self._remaining = int(size or "0", 16) if valid else 0
+        self.done = not self._remaining
+
+
+def _check_field(name: str, value: str) -> None:
+    """RFC 7230 section 3.2."""
+    if not isinstance(name, str):
+        raise TypeError(f"a header's name is a str, not {type(name).__name__}")
+    if not is_token(name):
+        raise ValueError(f"a header's name is not a token: {name!r}")
+    _check_text(value, f"the value of the {name} header")
+
+
+def _check_text(text: str, what: str) -> None:
+    """Raise TypeError or ValueError where ``text`` cannot stand in a line of a head."""
+    if not isinstance(text, str):
+        raise TypeError(f"{what} is a str, not {type(text).__name__}")
+    if text.isascii() and text.isprintable():
+        return
+    if not _FORBIDDEN.isdisjoint(text):
+        raise ValueError(f"{what} has a control character")
+    if max(text) > "\xff":
+        raise ValueError(f"{what} has a character outside Latin-1")
+
+
+def _is_visible(text: str) -> bool:
+    """VCHAR of RFC 5234, appendix B.1."""
+    return text.isascii() and text.isprintable() and " " not in text
+
+
+def _is_decimal(text: str) -> bool:
+    return text.isascii() and text.isdecimal()
+
+
+def _is_http_version(version: str) -> bool:
+    """RFC 7230 section 2.6."""
+    return len(version) == 8 and version[:5] == "HTTP/" and version[6] == "." and _is_decimal(version[5] + version[7])
+
+
+def _is_http_1(version: str) -> bool:
+    return version.startswith("HTTP/1.") and _is_http_version(version)
+
+
+def _may_have_body(status: int) -> bool:
+    """RFC 7230 section 3.3.3."""
+    return status >= 200 and status not in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
+
+
+def _content_length(value: str) -> int:
+    """RFC 7230 section 3.3.2: equal lengths in several fields count as one; 0 where the value is not valid."""
+    lengths = {length.strip(WHITESPACE) for length in value.split(",")}
+    length = lengths.pop()
+    return int(length) if not lengths and len(length) < 19 and _is_decimal(length) else 0
+
+
+def _standard_reason(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""
