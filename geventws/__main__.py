@@ -1,0 +1,257 @@
+"""The command line: ``geventws demo``, ``geventws serve`` and ``geventws connect``; also ``python -m geventws``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gevent
+from gevent import ssl
+from gevent.event import Event
+
+from . import demo, handlers
+from .client import connect
+from .console import Console
+from .exceptions import WebSocketError
+from .server import WebSocketServer
+from .version import __version__
+from .websocket import WebSocket
+
+
+class Failure(Exception):
+    """Ends the program with status 1 and one line of text."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Returns the exit status: 0, 1 after an error that one line on standard error explains, or 130 after Ctrl-C.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        status: int = options.run(options)
+        return status
+    except BrokenPipeError:
+        # Nobody reads on, as with `| head`. The interpreter flushes standard output once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (Failure, WebSocketError, OSError) as error:
+        print(f"geventws: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def run_demo(options: argparse.Namespace) -> int:
+    server = demo.server(options.host, options.port)
+    return _serve(server, options, "the demo is at http://{} (Ctrl-C ends it)")
+
+
+def run_serve(options: argparse.Namespace) -> int:
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+
+    def broadcast(ws: WebSocket) -> None:
+        for message in ws:
+            handlers.send_to_all(server.clients, message)
+
+    handler = _imported(options.handler) if options.handler else broadcast if options.broadcast else handlers.echo
+    scheme = "ws" if options.certfile is None else "wss"
+    try:
+        server = WebSocketServer(
+            (options.host, options.port),
+            handler,
+            ssl_context=_server_context(options),
+            path=options.path,
+            origins="*" if "*" in options.origin else options.origin or "same",
+            subprotocols=options.subprotocol,
+            compression=options.compression,
+            max_size=options.max_size,
+        )
+    except ValueError as error:
+        raise Failure(str(error)) from error
+    return _serve(server, options, f"listening on {scheme}://{{}}{options.path or '/'}")
+
+
+def run_connect(options: argparse.Namespace) -> int:
+    context = None
+    if options.insecure or options.cafile:
+        context = ssl.create_default_context(cafile=options.cafile)
+    if context and options.insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    try:
+        ws = connect(
+            options.url,
+            headers=options.header,
+            subprotocols=options.subprotocol,
+            origin=options.origin,
+            ssl_context=context,
+            compression=options.compression,
+            max_size=options.max_size,
+            open_timeout=options.timeout,
+        )
+    except (OSError, ValueError) as error:
+        raise Failure(f"cannot connect: {_told(error)}") from error
+    try:
+        problem = Console(ws, options.wait).run()
+    finally:
+        ws.close()
+    if problem:
+        raise Failure(problem)
+    return 0
+
+
+def _serve(server: WebSocketServer, options: argparse.Namespace, line: str) -> int:
+    """Start the server, say so in one line, and serve until a signal ends it."""
+    try:
+        server.start()
+    except OSError as error:
+        raise Failure(f"cannot listen on {_place(options.host, options.port)}: {_told(error)}") from error
+    asked_to_stop = Event()
+    watchers = [gevent.signal_handler(number, asked_to_stop.set) for number in (signal.SIGINT, signal.SIGTERM)]
+    print(line.format(_place(options.host, server.address[1])), flush=True)
+    asked_to_stop.wait()
+    for watcher in watchers:
+        watcher.cancel()  # a second Ctrl-C ends the process at once
+    server.stop()
+    return 0
+
+
+def _imported(name: str) -> Callable[[WebSocket], Any]:
+    """The object that ``package.module:attribute.attribute`` names, looked for in the working directory first."""
+    module, colon, path = name.partition(":")
+    if not (module and colon and path):
+        raise Failure(f"a handler is named MODULE:HANDLER, not {name!r}")
+    sys.path.insert(0, os.getcwd())
+    try:
+        found: Any = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise Failure(str(error)) from error
+    for attribute in path.split("."):
+        try:
+            found = getattr(found, attribute)
+        except AttributeError as error:
+            raise Failure(str(error)) from error
+    if not callable(found):
+        raise Failure(f"{name} is not callable")
+    handler: Callable[[WebSocket], Any] = found
+    return handler
+
+
+def _server_context(options: argparse.Namespace) -> ssl.SSLContext | None:
+    if options.certfile is None:
+        if options.keyfile is not None:
+            raise Failure("--keyfile needs --certfile")
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(options.certfile, options.keyfile)
+    except OSError as error:
+        raise Failure(f"cannot use {options.certfile}: {_told(error)}") from error
+    return context
+
+
+def _told(error: Exception) -> str:
+    return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+
+
+def _place(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon:
+        raise argparse.ArgumentTypeError(f"a header is given as NAME:VALUE, not {text!r}")
+    return name.strip(), value.strip()
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) < 65536):
+        raise argparse.ArgumentTypeError(f"a port is a number from 0 to 65535, not {text!r}")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"not a number of seconds: {text!r}")
+    return seconds
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="geventws", description="WebSockets for gevent.")
+    parser.add_argument("--version", action="version", version=f"geventws {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_demo(commands.add_parser("demo", help="a page in the browser: chat, live latency and throughput"))
+    _add_serve(commands.add_parser("serve", help="a WebSocket server for a handler of yours, or one of these"))
+    _add_connect(commands.add_parser("connect", help="talk to a WebSocket server, by hand or from a pipe"))
+    return parser
+
+
+def _add_listener(command: argparse.ArgumentParser, port: int) -> None:
+    command.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
+    command.add_argument("--port", default=port, type=_port, help="0 takes any free one (default: %(default)s)")
+
+
+def _add_demo(command: argparse.ArgumentParser) -> None:
+    command.set_defaults(run=run_demo)
+    _add_listener(command, 8765)
+
+
+def _add_serve(command: argparse.ArgumentParser) -> None:
+    command.set_defaults(run=run_serve)
+    handler = command.add_mutually_exclusive_group()
+    handler.add_argument("--echo", action="store_true", help="send each message back (the default)")
+    handler.add_argument("--broadcast", action="store_true", help="send each message to every client")
+    handler.add_argument("handler", nargs="?", metavar="MODULE:HANDLER", help="call HANDLER(ws) for each connection")
+    _add_listener(command, 8000)
+    command.add_argument("--path", help="refuse requests for any other path")
+    command.add_argument("--subprotocol", action="append", default=[], metavar="S", help="may be given several times")
+    command.add_argument("--compression", action="store_true", help="accept permessage-deflate")
+    command.add_argument("--max-size", type=int, default=2**20, metavar="N", help="of a message (default: %(default)s)")
+    command.add_argument("--certfile", metavar="FILE", help="serve TLS with this certificate chain (PEM)")
+    command.add_argument("--keyfile", metavar="FILE", help="its private key, where the chain does not hold it")
+    command.add_argument(
+        "--origin",
+        action="append",
+        default=[],
+        metavar="O",
+        help="let pages of this origin in, * for any; may be given several times (default: only the server's own)",
+    )
+
+
+def _add_connect(command: argparse.ArgumentParser) -> None:
+    command.set_defaults(run=run_connect)
+    command.add_argument("url", metavar="URL", help="ws://..., wss://... or ws+unix:/path/to/socket:/target")
+    command.add_argument(
+        "-H", "--header", action="append", default=[], type=_header, metavar="K:V", help="may be given several times"
+    )
+    command.add_argument("--subprotocol", action="append", default=[], metavar="S", help="may be given several times")
+    command.add_argument("--origin", metavar="O", help="the Origin header")
+    command.add_argument("--cafile", metavar="FILE", help="trust the authorities in this file (PEM)")
+    command.add_argument("--insecure", action="store_true", help="accept any certificate")
+    command.add_argument("--no-compression", dest="compression", action="store_false", help="do not offer it")
+    command.add_argument("--max-size", type=int, default=2**20, metavar="N", help="of a message (default: %(default)s)")
+    command.add_argument(
+        "--timeout", type=_seconds, default=10, metavar="SECONDS", help="to open the connection (default: %(default)s)"
+    )
+    command.add_argument(
+        "--wait",
+        type=_seconds,
+        metavar="SECONDS",
+        help="after the end of the input, close when nothing has come for so long (default: 1, at a terminal 0)",
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
