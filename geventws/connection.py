@@ -1,0 +1,475 @@
+"""One connection under the hub: what is received goes to the protocol, what the protocol asks for is done.
+
+Everything here runs without waiting, most of it in the hub: pings are answered, closes and dead peers noticed, whatever the
+connection's greenlets do. `websocket` adds the blocking calls. The two share four places where a greenlet can wait:
+for a message (`_reader`), for its turn to send (`_senders`, and `_holder` for the sender whose turn it is), and for an event.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import monotonic
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from gevent import getcurrent
+from gevent.event import AsyncResult, Event
+from gevent.hub import Waiter
+
+from .deflate import Compressor, Decompressor, PerMessageDeflate
+from .exceptions import ConnectionClosed, ConnectionClosedError, ConnectionClosedOK, InvalidState, ProtocolError
+from .frames import MAX_CLOSE_REASON, CloseCode, CloseFrame, Opcode, Side
+from .hubs import shared
+from .protocol import HELD_LIMIT, Event as ProtocolEvent, Ping, Pong, Protocol, State
+from .transport import HIGH_WATER, Transport
+
+if TYPE_CHECKING:
+    from .handshake import Agreement
+
+logger = logging.getLogger("geventws")
+
+LINGER = 1.0
+"""How long the peer may take to close TCP after both close frames, in seconds; what it sends meanwhile is dropped."""
+_CLOSED_WELL = (CloseCode.NORMAL_CLOSURE, CloseCode.GOING_AWAY, CloseCode.NO_STATUS_RCVD)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The settings of an open connection, the same in both roles; all times are in seconds.
+
+    Attributes:
+        close_timeout: how long the closing handshake may take; None for as long as the peer likes.
+        ping_interval: after how much silence a ping is sent; None for no heartbeat.
+        ping_timeout: how long a pinged peer may stay silent before it is taken for dead; None for ever.
+        max_size: the longest message that is received, in bytes after inflating; None for no limit.
+        max_fragments: the most fragments a received message may have; None for no limit.
+        send_timeout: how long `send` waits for a slow peer before it raises TimeoutError; None for ever.
+        auto_cork: whether the answers to messages that came together leave together.
+        auto_pong: whether pings are answered by themselves.
+        validate_utf8: whether text is checked; where not, bytes that are not UTF-8 come as lone surrogates (surrogateescape).
+        masking_keys: a function that makes the 4-byte masking keys of a client's frames, for tests; None for random keys.
+    """
+
+    close_timeout: float | None = 10
+    ping_interval: float | None = 20
+    ping_timeout: float | None = 20
+    max_size: int | None = 2**20
+    max_fragments: int | None = 131072
+    send_timeout: float | None = None
+    auto_cork: bool = True
+    auto_pong: bool = True
+    validate_utf8: bool = True
+    masking_keys: Callable[[], bytes] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("close_timeout", "ping_interval", "ping_timeout", "send_timeout"):
+            self._check_number(name, (int, float), 0)
+        for name in ("max_size", "max_fragments"):
+            self._check_number(name, int, 1)
+        for name in ("auto_cork", "auto_pong", "validate_utf8"):
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(f"{name} is True or False, not {getattr(self, name)!r}")
+        if self.masking_keys is not None and not callable(self.masking_keys):
+            raise TypeError("masking_keys is a function or None")
+
+    def _check_number(self, name: str, types: type | tuple[type, ...], least: int) -> None:
+        value = getattr(self, name)
+        if value is None:
+            return
+        if not isinstance(value, types) or isinstance(value, bool):
+            raise TypeError(f"{name} is a number or None, not {value!r}")
+        if not value >= least or (name == "ping_interval" and value == 0):
+            raise ValueError(f"{name} is too small: {value!r}")
+
+
+class Connection:
+    """The part of a WebSocket that never waits."""
+
+    __slots__ = (
+        "__weakref__",
+        "_auto_corked",
+        "_closed_event",
+        "_closing_timer",
+        "_cork_began",
+        "_corks",
+        "_deadline",
+        "_dispatching",
+        "_flushed",
+        "_holder",
+        "_hub",
+        "_lingering",
+        "_offloaded",
+        "_on_closed",
+        "_on_ping",
+        "_on_pong",
+        "_options",
+        "_os_error",
+        "_paused",
+        "_pings",
+        "_protocol",
+        "_pulse",
+        "_reader",
+        "_senders",
+        "_settings",
+        "_shared",
+        "_side",
+        "_transport",
+        "_turn",
+        "_why",
+        "agreement",
+        "last_received",
+        "latency",
+        "local_address",
+        "remote_address",
+    )
+
+    def __init__(
+        self,
+        sock: Any,
+        side: Side,
+        agreement: Agreement,
+        head: bytes,
+        settings: PerMessageDeflate | None,
+        options: Options,
+        on_closed: Callable[[Any], None] | None,
+    ) -> None:
+        common = shared()
+        self._shared = common
+        self._hub = common.hub
+        self._side = side
+        self._settings = settings if settings is not None else PerMessageDeflate()
+        self._options = options
+        self.agreement = agreement
+        self._protocol = Protocol(
+            side,
+            masking_keys=options.masking_keys or common.masking_keys,
+            compressor=self._new_compressor(),
+            decompressor=agreement.deflate and Decompressor(agreement.deflate, self._settings, side),
+            max_size=options.max_size,
+            max_fragments=options.max_fragments,
+            validate_utf8=options.validate_utf8,
+        )
+        self.local_address = sock.getsockname()
+        self.remote_address = _peer_name(sock)
+        self.latency: float | None = None
+        self.last_received = monotonic()
+        self._on_closed = on_closed
+        self._on_ping: Callable[[bytes], object] | None = None
+        self._on_pong: Callable[[bytes], object] | None = None
+        # Greenlets that wait.
+        self._reader: Any = None
+        self._senders: deque[Waiter[None]] = deque()
+        self._holder: Waiter[None] | None = None
+        self._turn = False
+        self._closed_event: Event | None = None
+        self._flushed: Event | None = None
+        # Corking.
+        self._corks = 0
+        self._auto_corked = False
+        self._dispatching = False
+        self._cork_began = 0.0
+        self._pings: dict[bytes, tuple[AsyncResult[float] | None, float]] = {}
+        self._paused = False
+        self._os_error: OSError | None = None
+        self._why = ""
+        self._closing_timer: Any = None
+        self._deadline = 0.0
+        self._lingering = False
+        self._offloaded = False
+        self._transport = Transport(sock, self, common.hub, common.view)
+        self._pulse = (
+            None
+            if options.ping_interval is None
+            else common.heartbeats.add(self, options.ping_interval, options.ping_timeout)
+        )
+        if head:
+            self._handle(self._protocol.receive(head))
+        self._update_reading()
+
+    def _new_compressor(self) -> Compressor | None:
+        return self.agreement.deflate and Compressor(self.agreement.deflate, self._settings, self._side)
+
+    # Receiving, in the hub
+
+    def bytes_received(self, data: memoryview) -> None:
+        self.last_received = self._shared.ran_at = monotonic()
+        events = self._protocol.receive(data)
+        if events:
+            self._handle(events)
+        self._deliver()
+        self._update_reading()
+
+    def _deliver(self) -> None:
+        """Switch to the greenlet that waits for a message, if there is anything to tell it."""
+        reader = self._reader
+        if reader is None or not (self._protocol.messages or self._finished):
+            return
+        self._reader = None
+        self._dispatching = True
+        try:
+            reader.switch()
+        finally:
+            self._dispatching = False
+            # The reader waits for something, or has ended: what it gathered must be on the wire first.
+            self._uncork()
+
+    def _uncork(self) -> None:
+        self._shared.ran_at = monotonic()
+        self._auto_corked = False
+        if not self._corks:
+            self._transport.corked = False
+            self._transport.flush()
+
+    def _update_reading(self) -> None:
+        """Read unless the caller paused or parsing is suspended; start the job for which it is."""
+        protocol = self._protocol
+        if self._paused or protocol.suspended:
+            self._transport.stop_reading()
+            if protocol.job is not None and not self._offloaded and not self._transport.closed:
+                self._offloaded = True
+                self._shared.offload(self._settings.concurrency_limit).submit(protocol.job, self._job_done)
+        else:
+            self._transport.start_reading()
+
+    def _job_done(self, result: bytes | BaseException) -> None:
+        self._offloaded = False
+        if self._transport.closed:
+            self._protocol.job = None
+            self._protocol.discard()
+            return
+        self._shared.ran_at = monotonic()
+        if isinstance(result, BaseException) and not isinstance(result, ProtocolError):
+            logger.error("a message could not be inflated", exc_info=result)
+            self._protocol.job = None
+            self._fail(CloseFrame(CloseCode.INTERNAL_ERROR, "a message could not be inflated"))
+            return
+        self._handle(self._protocol.finish_job(result))
+        self._deliver()
+        self._update_reading()
+
+    def _resume_parsing(self) -> None:
+        """Messages were taken: go on with what was left when they were too many."""
+        protocol = self._protocol
+        if protocol.job is None and protocol.held <= HELD_LIMIT // 4:
+            if protocol.has_tail:
+                self._handle(protocol.receive(b""))
+            self._update_reading()
+
+    def _handle(self, events: list[ProtocolEvent]) -> None:
+        for event in events:
+            if isinstance(event, Ping):
+                if self._options.auto_pong and self._protocol.close_sent is None:
+                    # RFC 6455 section 5.5.3: an endpoint may answer the newest ping only.
+                    self._transport.write_latest(self._protocol.encode_control(Opcode.PONG, event.data))
+            elif isinstance(event, Pong):
+                self._pong_received(event.data)
+            elif isinstance(event, CloseFrame):
+                if self._protocol.close_sent is None:
+                    self._send_close(event)
+                self._close_tcp()
+            else:
+                self._violated(event)
+
+    def stream_ended(self, error: OSError | None) -> None:
+        self._end("" if self._finished else "the peer ended the TCP connection without a close frame", error)
+
+    # Heartbeats
+
+    @property
+    def is_listening(self) -> bool:
+        return self._transport.reading
+
+    def send_heartbeat(self) -> None:
+        if self._protocol.close_sent is None:
+            self._send_ping(self._new_ping_data(), None)
+
+    def peer_is_dead(self) -> None:
+        self._end(f"the peer was silent for {self._options.ping_timeout} s after a ping", None)
+
+    def _new_ping_data(self) -> bytes:
+        data = os.urandom(4)
+        while data in self._pings:
+            data = os.urandom(4)
+        return data
+
+    def _send_ping(self, data: bytes, result: AsyncResult[float] | None) -> None:
+        self._pings[data] = (result, monotonic())
+        self._transport.write(self._protocol.encode_control(Opcode.PING, data))
+
+    def _pong_received(self, data: bytes) -> None:
+        """RFC 6455 section 5.5.3: a pong answers the ping with its data and all before it; unasked ones mean nothing."""
+        if data not in self._pings:
+            return
+        now = monotonic()
+        while self._pings:
+            first = next(iter(self._pings))
+            result, sent_at = self._pings.pop(first)
+            self.latency = now - sent_at
+            if result is not None:
+                result.set(self.latency)
+            if first == data:
+                return
+
+    # Writing
+
+    @property
+    def _can_write(self) -> bool:
+        return self._transport.buffered <= HIGH_WATER
+
+    def drained(self) -> None:
+        self._shared.ran_at = monotonic()
+        if not self._transport.buffered:
+            if self._flushed is not None:
+                self._flushed.set()
+            if self._finished:
+                self._linger()
+        self._wake_senders()
+
+    def write_failed(self, error: OSError) -> None:
+        """Sending is over; what the peer sent before may still be read, until the stream ends."""
+        self._os_error = error
+        if self._protocol.state is State.OPEN:
+            self._protocol.state = State.CLOSING
+        self._start_closing_timer()
+        self._hub.loop.run_callback(self._wake_senders)
+
+    def _wake_senders(self) -> None:
+        """In the hub: let those send whose turn it is; all of them when nothing can be sent any more."""
+        while True:
+            blocked = self._protocol.state is State.OPEN and not self._can_write
+            if self._holder is not None and not blocked:
+                waiter, self._holder = self._holder, None
+            elif self._senders and (self._protocol.state is not State.OPEN or not (blocked or self._turn)):
+                waiter = self._senders.popleft()
+            else:
+                break
+            waiter.switch(None)
+        if self._flushed is not None and (self._transport.closed or self._os_error is not None):
+            self._flushed.set()
+
+    # Closing
+
+    @property
+    def _finished(self) -> bool:
+        """Whether no message can come any more, besides those that are here."""
+        protocol = self._protocol
+        return protocol.close_rcvd is not None or protocol.error is not None or protocol.state is State.CLOSED
+
+    def _send_close(self, frame: CloseFrame) -> None:
+        """Begin the closing handshake, or answer it (RFC 6455 sections 7.1.2 and 5.5.1)."""
+        self._transport.corked = False
+        self._transport.write(self._protocol.close(frame))
+        self._start_closing_timer()
+        self._paused = False
+        self._hub.loop.run_callback(self._wake_senders)
+        if self._protocol.has_tail and self._protocol.job is None:
+            # The peer's close frame may stand behind more messages than are held otherwise.
+            self._hub.loop.run_callback(self._read_to_close)
+        elif not self._finished:
+            self._update_reading()
+
+    def _read_to_close(self) -> None:
+        if self._transport.closed:
+            return
+        self._handle(self._protocol.receive(b""))
+        self._deliver()
+        self._update_reading()
+
+    def _violated(self, error: ProtocolError) -> None:
+        logger.warning("failed the connection with %s: %s", self.remote_address, error)
+        self._fail(CloseFrame(error.violation.close_code, error.violation.text))
+
+    def _fail(self, frame: CloseFrame) -> None:
+        """Fail the connection (RFC 6455 section 7.1.7)."""
+        self._why = frame.reason
+        if self._protocol.close_sent is None:
+            self._send_close(CloseFrame(frame.code, frame.reason[:MAX_CLOSE_REASON]))
+        self._close_tcp()
+
+    def _close_tcp(self) -> None:
+        """Both close frames are there, or the connection is failed: end TCP once all is written (section 7.1.1)."""
+        self._hub.loop.run_callback(self._wake_senders)
+        if self._side is Side.SERVER or self._protocol.close_rcvd is None:
+            self._transport.shutdown()
+        if not self._transport.buffered:
+            self._linger()
+
+    def _start_closing_timer(self) -> None:
+        """The closing handshake has one deadline, counted from its first sign."""
+        timeout = self._options.close_timeout
+        if self._closing_timer is not None or timeout is None or self._transport.closed:
+            return
+        self._deadline = monotonic() + timeout
+        self._closing_timer = self._hub.loop.timer(timeout, ref=False)
+        self._closing_timer.start(self._end, f"the closing handshake took more than {timeout} s", None)
+
+    def _linger(self) -> None:
+        """All is said and written: what is left is to wait for the end of TCP, so that the peer sees no reset."""
+        if self._lingering or self._transport.closed:
+            return
+        self._lingering = True
+        left = LINGER
+        if self._closing_timer is not None:
+            left = max(0.0, min(LINGER, self._deadline - monotonic()))
+            self._closing_timer.stop()
+            self._closing_timer.close()
+        self._closing_timer = self._hub.loop.timer(left, ref=False)
+        self._closing_timer.start(self._end, "", None)
+
+    def _end(self, why: str, error: OSError | None) -> None:
+        """The TCP connection is over."""
+        if self._protocol.state is State.CLOSED:
+            return
+        self._why = self._why or why
+        self._os_error = self._os_error or error
+        self._transport.close()
+        self._protocol.discard()
+        if self._pulse is not None:
+            self._shared.heartbeats.remove(self._pulse)
+        if self._closing_timer is not None:
+            self._closing_timer.stop()
+            self._closing_timer.close()
+            self._closing_timer = None
+        self._hub.loop.run_callback(self._ended)
+
+    def _ended(self) -> None:
+        """In the hub: everybody who waits for this connection goes on."""
+        if self._closed_event is not None:
+            self._closed_event.set()
+        for result, _ in self._pings.values():
+            if result is not None:
+                result.set_exception(self._closed_error())
+        self._pings.clear()
+        self._wake_senders()
+        self._deliver()
+        if self._on_closed is not None:
+            on_closed, self._on_closed = self._on_closed, None
+            on_closed(self)
+
+    def _closed_error(self) -> ConnectionClosed:
+        """A new exception that tells how the connection ended."""
+        rcvd, sent = self._protocol.close_rcvd, self._protocol.close_sent
+        error: ConnectionClosed
+        if rcvd is not None and sent is not None and rcvd.code in _CLOSED_WELL and sent.code in _CLOSED_WELL:
+            error = ConnectionClosedOK(rcvd, sent)
+        else:
+            error = ConnectionClosedError(rcvd, sent, self._why)
+        error.__cause__ = self._protocol.error or self._os_error
+        return error
+
+    def _raise_closed(self) -> NoReturn:
+        raise self._closed_error()
+
+    def _must_not_be_hub(self) -> None:
+        if getcurrent() is self._hub:
+            raise InvalidState("this call would have to wait, and the hub cannot wait")
+
+
+def _peer_name(sock: Any) -> Any:
+    try:
+        return sock.getpeername()
+    except OSError:
+        return None  # gone already; reading will tell

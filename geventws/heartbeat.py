@@ -1,0 +1,157 @@
+"""Heartbeats for all connections of a hub, on one timer (RFC 6455 sections 5.5.2 and 5.5.3).
+
+A connection from which nothing was received for ``ping_interval`` seconds is sent a ping. When then nothing is received
+for ``ping_timeout`` seconds, the peer is taken for dead. Any received byte counts as life, so that a busy connection is never pinged.
+"""
+
+from __future__ import annotations
+
+from heapq import heapify, heappop, heappush
+from itertools import count
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from gevent.hub import Hub
+
+
+class Patient(Protocol):
+    """What a heartbeat needs to know of a connection, and to do to it. All calls come from the hub."""
+
+    last_received: float
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether the connection reads at present; while it does not, silence tells nothing."""
+
+    def send_heartbeat(self) -> None:
+        """Send a ping."""
+
+    def peer_is_dead(self) -> None:
+        """End the connection."""
+
+
+class Pulse:
+    """The heartbeat of one connection."""
+
+    __slots__ = ("_interval", "_patient", "_pinged_at", "_timeout")
+
+    def __init__(self, patient: Patient, interval: float, timeout: float | None) -> None:
+        self._patient: Patient | None = patient
+        self._interval = interval
+        self._timeout = timeout
+        self._pinged_at: float | None = None
+
+    @property
+    def stopped(self) -> bool:
+        return self._patient is None
+
+    def stop(self) -> None:
+        self._patient = None
+
+    def beat(self, now: float) -> float | None:
+        """Do what is due; returns when to come back, or None when there is nothing more to do."""
+        patient = self._patient
+        if patient is None:
+            return None
+        if not patient.is_listening:
+            # What the peer sent meanwhile lies unread in the kernel.
+            self._pinged_at = None
+            return now + self._interval
+        if self._pinged_at is not None and self._timeout is not None:
+            if patient.last_received < self._pinged_at:
+                if now < self._pinged_at + self._timeout:
+                    return self._pinged_at + self._timeout
+                patient.peer_is_dead()
+                return None
+            self._pinged_at = None
+        due = patient.last_received + self._interval
+        if self._pinged_at is not None:
+            due = max(due, self._pinged_at + self._interval)
+        if now < due:
+            return due
+        self._pinged_at = now
+        patient.send_heartbeat()
+        return now + (self._interval if self._timeout is None else self._timeout)
+
+
+class Heartbeats:
+    """The pulses of a hub's connections, in the order in which they are due."""
+
+    _FORGET = 64
+    """How many stopped pulses are kept at the least before they are looked for."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._loop = hub.loop
+        self._timer: Any = None
+        self._armed_for = 0.0
+        self._pulses: list[tuple[float, int, Pulse]] = []
+        self._order = count()
+        self._stopped = 0
+        self._beating: Pulse | None = None
+
+    def add(self, patient: Patient, interval: float, timeout: float | None) -> Pulse:
+        """Begin to watch a connection."""
+        pulse = Pulse(patient, interval, timeout)
+        self._push(monotonic() + interval, pulse)
+        self._arm()
+        return pulse
+
+    def remove(self, pulse: Pulse) -> None:
+        """Stop to watch a connection."""
+        if pulse.stopped:
+            return
+        pulse.stop()
+        if pulse is self._beating:
+            return
+        self._stopped += 1
+        if self._stopped > max(self._FORGET, len(self._pulses) // 2):
+            self._pulses = [entry for entry in self._pulses if not entry[2].stopped]
+            heapify(self._pulses)
+            self._stopped = 0
+        if not self._pulses or self._stopped >= len(self._pulses):
+            self._pulses.clear()
+            self._stopped = 0
+            self._disarm()
+
+    def _push(self, due: float, pulse: Pulse) -> None:
+        heappush(self._pulses, (due, next(self._order), pulse))
+
+    def _run(self) -> None:
+        self._armed_for = 0.0
+        now = monotonic()
+        while self._pulses and self._pulses[0][0] <= now:
+            _, _, pulse = heappop(self._pulses)
+            if pulse.stopped:
+                self._stopped -= 1
+                continue
+            self._beating = pulse
+            try:
+                due = pulse.beat(now)
+            finally:
+                self._beating = None
+            if due is not None and not pulse.stopped:
+                self._push(due, pulse)
+        if self._pulses:
+            self._arm()
+        else:
+            self._disarm()
+
+    def _arm(self) -> None:
+        due = self._pulses[0][0]
+        if self._armed_for and self._armed_for <= due:
+            return
+        if self._timer is not None:
+            self._timer.stop()
+            self._timer.close()
+        # The timer must not keep the loop alive (ref=False): what it watches over does.
+        self._timer = self._loop.timer(max(0.0, due - monotonic()), ref=False)
+        self._armed_for = due
+        self._timer.start(self._run)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.stop()
+            self._timer.close()
+            self._timer = None
+        self._armed_for = 0.0

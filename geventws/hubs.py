@@ -1,0 +1,55 @@
+"""What all connections of one hub share: the buffer they read into, the heartbeat timer, masking keys, zlib threads."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from gevent import get_hub
+
+from .frames import MaskingKeys
+from .heartbeat import Heartbeats
+from .offload import Offload
+
+if TYPE_CHECKING:
+    from gevent.hub import Hub
+
+READ_SIZE = 65536
+"""How many bytes are read at once at the most."""
+
+
+class Shared:
+    """The common property of a hub's connections.
+
+    Attributes:
+        hub: the hub.
+        view: where everything that is received lands first.
+        ran_at: when the hub last ran, as far as the connections know (seconds, monotonic).
+    """
+
+    __slots__ = ("_offloads", "heartbeats", "hub", "masking_keys", "ran_at", "view")
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+        self.view = memoryview(bytearray(READ_SIZE))
+        self.masking_keys = MaskingKeys()
+        self.heartbeats = Heartbeats(hub)
+        self.ran_at = monotonic()
+        self._offloads: dict[int, Offload] = {}
+
+    def offload(self, limit: int) -> Offload:
+        """The threads for large zlib jobs, at most ``limit`` at once."""
+        offload = self._offloads.get(limit)
+        if offload is None:
+            offload = self._offloads[limit] = Offload(self.hub, limit)
+        return offload
+
+
+def shared() -> Shared:
+    """What the connections of the calling thread's hub share; made at the first call."""
+    hub: Any = get_hub()
+    # It lives and dies with the hub, which is why the hub holds it.
+    found: Shared | None = getattr(hub, "geventws_shared", None)
+    if found is None:
+        found = hub.geventws_shared = Shared(hub)
+    return found

@@ -1,0 +1,432 @@
+"""The open connection without I/O: bytes in, messages and control frames out; messages in, frames out.
+
+What always holds:
+
+- The input may be split anywhere; what comes out is the same.
+- A violation by the peer is the last event and never an exception out of `receive`. The messages before it stay readable,
+  and nothing after it is looked at (RFC 6455 section 7.1.7).
+- Payload is consumed as it arrives: unmasked, inflated and checked at once, so that the first bad byte is found at once.
+  Only the beginning of a frame header or of a control frame is kept, 139 bytes at most.
+- Memory is bounded by bytes held. A length is compared before a payload byte is kept, nothing is allocated from an announced
+  length, and parsing is suspended while the messages that nobody has taken weigh more than `HELD_LIMIT`.
+- Inflating is bounded: what would hold the hub for long is left to the caller as a `job`, and parsing is suspended until
+  its result is given back.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections import deque
+from collections.abc import Callable
+from enum import Enum
+from sys import getsizeof
+from typing import TYPE_CHECKING, NamedTuple
+
+from .exceptions import ProtocolError, Violation
+from .frames import FIN, RSV1, RSV2_RSV3, Buffer, CloseFrame, Opcode, Side, decode_header, encode_header, mask
+
+if TYPE_CHECKING:
+    from .deflate import Compressor, Decompressor
+
+HELD_LIMIT = 65536
+"""Parsing is suspended while the messages that nobody has taken yet take more memory than this, in bytes."""
+INLINE_INFLATE = 262144
+"""How many bytes are inflated at once before the rest becomes a job."""
+JOB_INFLATE = 16777216
+"""How many bytes one job inflates at the most."""
+_NO_LIMIT = 1 << 62
+
+
+class State(Enum):
+    """The states of a connection, with the names of RFC 6455 and of the browsers' readyState."""
+
+    CONNECTING = 0
+    OPEN = 1
+    CLOSING = 2
+    CLOSED = 3
+
+
+class Ping(NamedTuple):
+    """A ping frame was received."""
+
+    data: bytes
+
+
+class Pong(NamedTuple):
+    """A pong frame was received."""
+
+    data: bytes
+
+
+class Fragment(NamedTuple):
+    """A part of a message that is streamed; ``final`` where nothing of the message follows."""
+
+    data: str | bytes
+    final: bool
+
+
+Message = str | bytes
+Item = Message | Fragment | Ping | Pong
+Event = Ping | Pong | CloseFrame | ProtocolError
+
+
+class Protocol:
+    """One endpoint of an open connection.
+
+    ``messages`` holds what was received and not yet taken; take it with `take`. ``report_control`` puts the received
+    pings and pongs among them, in their order. ``streaming`` makes the present or next message come as `Fragment` items.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_compressed",
+        "_decoder",
+        "_final",
+        "_fragmented",
+        "_fragments",
+        "_key",
+        "_masks",
+        "_max_fragments",
+        "_max_size",
+        "_phase",
+        "_remaining",
+        "_size",
+        "_tail",
+        "_text",
+        "_unmasks",
+        "_validate",
+        "_wire_size",
+        "close_rcvd",
+        "close_sent",
+        "compressor",
+        "decompressor",
+        "error",
+        "held",
+        "job",
+        "masking_keys",
+        "messages",
+        "report_control",
+        "state",
+        "streaming",
+    )
+
+    def __init__(
+        self,
+        side: Side,
+        *,
+        masking_keys: Callable[[], bytes],
+        compressor: Compressor | None = None,
+        decompressor: Decompressor | None = None,
+        max_size: int | None = 2**20,
+        max_fragments: int | None = 131072,
+        validate_utf8: bool = True,
+    ) -> None:
+        self.state = State.OPEN
+        self.messages: deque[Item] = deque()
+        self.held = 0
+        self.streaming = False
+        self.report_control = False
+        self.job: Callable[[], bytes] | None = None
+        self.error: ProtocolError | None = None
+        self.close_rcvd: CloseFrame | None = None
+        self.close_sent: CloseFrame | None = None
+        self.compressor = compressor
+        self.decompressor = decompressor
+        self.masking_keys = masking_keys
+        self._masks = side is Side.CLIENT
+        self._unmasks = side is Side.SERVER
+        self._max_size = _NO_LIMIT if max_size is None else max_size
+        self._max_fragments = _NO_LIMIT if max_fragments is None else max_fragments
+        self._validate = validate_utf8
+        self._tail = b""
+        # The frame whose payload is being read.
+        self._remaining = 0
+        self._key: bytes | None = None
+        self._phase = 0
+        self._final = True
+        # The message that is being put together.
+        self._fragmented = False
+        self._text = False
+        self._compressed = False
+        self._size = 0
+        self._wire_size = 0
+        self._fragments = 0
+        self._buffer = bytearray()
+        self._decoder: codecs.IncrementalDecoder | None = None
+
+    # Receiving
+
+    @property
+    def suspended(self) -> bool:
+        """Whether `receive` makes no progress until messages are taken or the job is finished."""
+        return self.job is not None or (self.held > HELD_LIMIT and self.close_sent is None)
+
+    @property
+    def has_tail(self) -> bool:
+        """Whether there are bytes that wait for more bytes, or for the end of a suspension."""
+        return bool(self._tail)
+
+    def receive(self, data: Buffer) -> list[Event]:
+        """Take what the peer sent, or go on after a suspension (then with no data); gives the control frames in it."""
+        events: list[Event] = []
+        if self.error is not None or self.close_rcvd is not None:
+            return events
+        if self._tail:
+            data = self._tail + bytes(data)
+            self._tail = b""
+        try:
+            offset = self._walk(data, events)
+        except ProtocolError as error:
+            self._fail(error, events)
+        else:
+            if offset < len(data) and self.close_rcvd is None:
+                self._tail = bytes(data[offset:])
+        return events
+
+    def finish_job(self, result: bytes | BaseException) -> list[Event]:
+        """Take the result of the job, then go on with what was received since."""
+        self.job = None
+        events: list[Event] = []
+        if self.error is not None:
+            return events
+        try:
+            if isinstance(result, BaseException):
+                raise result
+            self._accept(result, self._final and self._remaining == 0 and not self._more_to_inflate())
+            self._inflate()
+        except ProtocolError as error:
+            self._fail(error, events)
+            return events
+        return self.receive(b"")
+
+    def take(self) -> Item:
+        """The next of the received messages."""
+        item = self.messages.popleft()
+        self.held -= getsizeof(item)
+        return item
+
+    def stream(self) -> None:
+        """Let the present message, or the next one, come in fragments; what is here of it already comes first."""
+        self.streaming = True
+        if self._buffer:
+            data = bytes(self._buffer)
+            self._buffer = bytearray()
+            if not self._text:
+                self._put(Fragment(data, False))
+                return
+            # Only whole characters are given out; the decoder keeps the beginning of the next one.
+            self._decoder = _utf8_decoder("strict" if self._validate else "surrogateescape")
+            self._put(Fragment(self._decoder.decode(data), False))
+
+    def stop_streaming(self) -> None:
+        """Take `stream` back, unless a message has begun to come that way."""
+        if not self._fragmented:
+            self.streaming = False
+
+    def _fail(self, error: ProtocolError, events: list[Event]) -> None:
+        self.error = error
+        self._buffer = bytearray()
+        events.append(error)
+
+    def _walk(self, data: Buffer, events: list[Event]) -> int:
+        """Go through the frames in ``data``; returns how far it came."""
+        offset = 0
+        end = len(data)
+        while self.close_rcvd is None and not self.suspended:
+            if self._remaining:
+                if offset == end:
+                    break
+                offset = self._read_payload(data, offset, end)
+                continue
+            header = decode_header(data, offset, end)
+            if header is None:
+                break
+            first, key, length, size = header
+            if (key is not None) is not self._unmasks:
+                # RFC 6455 section 5.1.
+                raise ProtocolError(Violation.EXPECTED_MASK if self._unmasks else Violation.UNEXPECTED_MASK)
+            if first & 0x08:
+                if first & RSV1:
+                    raise ProtocolError(Violation.UNEXPECTED_RSV_1)
+                if first & RSV2_RSV3:
+                    raise ProtocolError(Violation.UNEXPECTED_RSV_2_3)
+                if offset + size + length > end:
+                    break
+                payload = bytes(data[offset + size : offset + size + length])
+                self._control(first & 0x0F, payload if key is None else mask(payload, key), events)
+                offset += size + length
+                continue
+            self._begin_frame(first, key, length)
+            offset += size
+            if not length:
+                self._payload(b"")
+        return offset
+
+    def _control(self, opcode: int, payload: bytes, events: list[Event]) -> None:
+        if opcode == Opcode.CLOSE:
+            self.close_rcvd = CloseFrame.decode(payload)
+            events.append(self.close_rcvd)
+            if self.state is State.OPEN:
+                self.state = State.CLOSING
+            return
+        event = Ping(payload) if opcode == Opcode.PING else Pong(payload)
+        events.append(event)
+        if self.report_control:
+            self._put(event)
+
+    def _begin_frame(self, first: int, key: bytes | None, length: int) -> None:
+        """A data frame begins: the rules of RFC 6455 sections 5.2 and 5.4, of RFC 7692 section 6, and the limits."""
+        if first & RSV2_RSV3:
+            raise ProtocolError(Violation.UNEXPECTED_RSV_2_3)
+        if first & 0x0F == Opcode.CONTINUATION:
+            if not self._fragmented:
+                raise ProtocolError(Violation.UNEXPECTED_CONTINUATION)
+            if first & RSV1:
+                raise ProtocolError(Violation.UNEXPECTED_RSV_1)
+        else:
+            if self._fragmented:
+                raise ProtocolError(Violation.EXPECTED_CONTINUATION)
+            if first & RSV1 and self.decompressor is None:
+                raise ProtocolError(Violation.UNEXPECTED_RSV_1)
+            self._text = first & 0x0F == Opcode.TEXT
+            self._compressed = bool(first & RSV1)
+            self._size = self._wire_size = self._fragments = 0
+        self._fragments += 1
+        if self._fragments > self._max_fragments:
+            raise ProtocolError(Violation.TOO_MANY_FRAGMENTS)
+        if self._compressed:
+            # Deflate makes what it cannot compress a little longer; more than that can only be too big once inflated.
+            if length > self._max_size + (self._max_size >> 3) + 1024 - self._wire_size:
+                raise ProtocolError(Violation.MESSAGE_TOO_BIG)
+        elif length > self._max_size - self._size:
+            raise ProtocolError(Violation.MESSAGE_TOO_BIG)
+        self._wire_size += length
+        self._final = bool(first & FIN)
+        self._fragmented = True
+        self._key = key
+        self._phase = 0
+        self._remaining = length
+
+    def _read_payload(self, data: Buffer, offset: int, end: int) -> int:
+        stop = min(offset + self._remaining, end)
+        chunk: Buffer = data[offset:stop]
+        if self._key is not None:
+            chunk = mask(chunk, self._key, self._phase)
+            self._phase = (self._phase + len(chunk)) & 3
+        self._remaining -= stop - offset
+        self._payload(chunk)
+        return stop
+
+    def _payload(self, chunk: Buffer) -> None:
+        last = self._final and not self._remaining
+        if self._compressed:
+            assert self.decompressor is not None
+            self.decompressor.feed(chunk, last)
+            self._inflate()
+        else:
+            self._accept(chunk, last)
+
+    def _more_to_inflate(self) -> bool:
+        return self.decompressor is not None and self.decompressor.pending
+
+    def _inflate(self) -> None:
+        """Inflate what was received of a compressed message, or leave a job behind where that is much."""
+        decompressor = self.decompressor
+        assert decompressor is not None
+        budget = INLINE_INFLATE
+        while decompressor.pending:
+            if budget <= 0:
+                self.job = self._inflate_job
+                return
+            data = decompressor.read(min(budget, self._room() + 1))
+            budget -= len(data)
+            self._accept(data, self._final and not self._remaining and not decompressor.pending)
+
+    def _inflate_job(self) -> bytes:
+        """Run by the caller, in another thread if it likes; touches nothing but the decompressor."""
+        assert self.decompressor is not None
+        return self.decompressor.read(min(JOB_INFLATE, self._room() + 1))
+
+    def _room(self) -> int:
+        return self._max_size - self._size
+
+    def _accept(self, data: Buffer, last: bool) -> None:
+        """Add octets to the message, and give it out where they are its last."""
+        if len(data) > self._max_size - self._size:
+            raise ProtocolError(Violation.MESSAGE_TOO_BIG)
+        self._size += len(data)
+        text = self._check_utf8(data, last) if self._text and (self._validate or self.streaming) else None
+        if self.streaming:
+            self._put(Fragment(bytes(data) if text is None else text, last))
+            self.streaming = not last
+        elif not last:
+            self._buffer += data
+        else:
+            if self._buffer:
+                self._buffer += data
+                data = self._buffer
+                self._buffer = bytearray()
+            self._put(self._to_str(data) if self._text else bytes(data))
+        if last:
+            self._fragmented = False
+            self._decoder = None
+
+    def _check_utf8(self, data: Buffer, last: bool) -> str | None:
+        """RFC 6455 section 8.1, at the first bad byte; the text where it is wanted piece by piece."""
+        if self._decoder is None:
+            if last and not self.streaming:
+                return None
+            self._decoder = _utf8_decoder("strict" if self._validate else "surrogateescape")
+        try:
+            return self._decoder.decode(data, last)
+        except UnicodeDecodeError as error:
+            raise ProtocolError(Violation.INVALID_UTF8, str(error)) from None
+
+    def _to_str(self, data: Buffer) -> str:
+        try:
+            return str(data, "utf-8", "strict" if self._validate else "surrogateescape")
+        except UnicodeDecodeError as error:
+            raise ProtocolError(Violation.INVALID_UTF8, str(error)) from None
+
+    def _put(self, item: Item) -> None:
+        if self.close_sent is not None and self.held > HELD_LIMIT:
+            # After our close frame reading goes on, to find the peer's; nothing obliges us to keep so much of it.
+            return
+        self.messages.append(item)
+        self.held += getsizeof(item)
+
+    # Sending
+
+    def encode(self, first: int, payload: Buffer) -> tuple[bytes, Buffer]:
+        """A frame as header and payload; ``first`` is its first byte. A client's payload is masked (section 5.3)."""
+        if not self._masks:
+            return encode_header(first, len(payload), None), payload
+        key = self.masking_keys()
+        return encode_header(first, len(payload), key), mask(payload, key)
+
+    def encode_control(self, opcode: Opcode, payload: bytes) -> bytes:
+        header, masked = self.encode(FIN | opcode, payload)
+        return header + bytes(masked)
+
+    def close(self, frame: CloseFrame) -> bytes:
+        """The close frame's bytes. Nothing may be sent after them (RFC 6455 section 5.5.1)."""
+        self.close_sent = frame
+        self.state = State.CLOSING
+        return self.encode_control(Opcode.CLOSE, frame.encode())
+
+    def discard(self) -> None:
+        """The connection is over: give up what only an open one needs. The received messages stay.
+
+        A job that still runs keeps its decompressor; call this once more when it is done and ``job`` is None.
+        """
+        self.state = State.CLOSED
+        self._tail = b""
+        self._buffer = bytearray()
+        self._decoder = None
+        if self.compressor is not None:
+            self.compressor.close()
+        if self.decompressor is not None and self.job is None:
+            self.decompressor.close()
+
+
+_utf8_decoder = codecs.getincrementaldecoder("utf-8")

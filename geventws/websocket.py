@@ -1,0 +1,622 @@
+"""WebSocket: the blocking calls, on top of a connection that the hub drives."""
+
+from __future__ import annotations
+
+import json
+from codecs import getincrementaldecoder
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from time import monotonic
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from gevent import Timeout, getcurrent, sleep
+from gevent.event import AsyncResult, Event
+from gevent.hub import Waiter
+
+from .connection import Connection, Options
+from .deflate import PerMessageDeflate
+from .exceptions import ConcurrencyError, ConnectionClosedOK
+from .frames import FIN, MAX_CONTROL_PAYLOAD, RSV1, Buffer, CloseCode, CloseFrame, Opcode, Side
+from .handshake import Agreement
+from .http11 import Request, Response
+from .protocol import Fragment, Message, Ping, Pong, State
+from .transport import HIGH_WATER
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+Sendable = str | Buffer
+"""What one frame can be made of: text, or any object with the buffer protocol (bytes, array, numpy array, ...)."""
+
+YIELD_AFTER = 0.005
+"""A receiving greenlet lets the hub run when it has not done so for this long, in seconds, even if messages wait."""
+WRITE_AFTER = 0.0005
+"""What auto_cork gathers is written before the next message is handed out once it has waited this long, in seconds."""
+INLINE_DEFLATE = 65536
+"""Longer messages are compressed in gevent's threadpool, so that the hub is not held, in bytes."""
+_JOIN_LIMIT = 4096
+
+
+class WebSocket(Connection):
+    """An open connection (RFC 6455).
+
+    Made by `connect`, by a server or by an `Upgrader`; a program makes none itself. Any number of greenlets may send, one may
+    receive. Every call that waits can be interrupted by a gevent.Timeout or a kill; nothing is lost or corrupted by that.
+
+    Attributes:
+        url: the URL, on the client; on a server the empty string.
+        request: the opening handshake's request; its ``user`` is what ``process_request`` put there.
+        response: the answer to it, with status 101.
+        environ: the WSGI environment under a WSGI server, else None.
+        data: a dict for the program's own use; ``process_request`` may fill it through ``request.data``.
+        local_address, remote_address: the socket's addresses.
+        latency: how long the last answered ping took, in seconds; None before the first.
+    """
+
+    __slots__ = ("data", "environ", "request", "response", "url")
+
+    def __init__(
+        self,
+        sock: Any,
+        side: Side,
+        agreement: Agreement,
+        *,
+        request: Request,
+        response: Response,
+        head: bytes = b"",
+        url: str = "",
+        settings: PerMessageDeflate | None = None,
+        options: Options | None = None,
+        environ: dict[str, Any] | None = None,
+        on_closed: Callable[[Any], None] | None = None,
+    ) -> None:
+        self.url = url
+        self.request = request
+        self.response = response
+        self.environ = environ
+        self.data: dict[Any, Any] = request.data
+        super().__init__(sock, side, agreement, head, settings, options or Options(), on_closed)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._side.value} {self.state.name} {self.url or self.remote_address}>"
+
+    # What the connection is
+
+    @property
+    def state(self) -> State:
+        """OPEN, CLOSING or CLOSED (RFC 6455 section 4.1 and 7.1)."""
+        return self._protocol.state
+
+    @property
+    def subprotocol(self) -> str | None:
+        """The subprotocol in use (RFC 6455 section 1.9), or None."""
+        return self.agreement.subprotocol
+
+    @property
+    def extensions(self) -> str:
+        """The extensions in use as the server named them (RFC 6455 section 9.1), or the empty string."""
+        return self.response.headers.get("Sec-WebSocket-Extensions", "") or ""
+
+    @property
+    def close_code(self) -> int | None:
+        """The close code (RFC 6455 section 7.1.5): the peer's, 1006 where it sent none; None while the connection is open."""
+        if self._protocol.close_rcvd is not None:
+            return self._protocol.close_rcvd.code
+        return CloseCode.ABNORMAL_CLOSURE if self.state is State.CLOSED else None
+
+    @property
+    def close_reason(self) -> str | None:
+        """The peer's close reason (RFC 6455 section 7.1.6); None while the connection is open."""
+        if self._protocol.close_rcvd is not None:
+            return self._protocol.close_rcvd.reason
+        return "" if self.state is State.CLOSED else None
+
+    @property
+    def buffered_amount(self) -> int:
+        """How many bytes were sent but not yet taken by the kernel."""
+        return self._transport.buffered
+
+    @property
+    def paused(self) -> bool:
+        """Whether `pause` was called last."""
+        return self._paused
+
+    # Receiving
+
+    def recv(self, timeout: float | None = None, *, decode: bool | None = None) -> Message:
+        """Wait for the next message: str for text, bytes for binary.
+
+        An interrupted call loses nothing: the next one gets the message.
+
+        Args:
+            timeout: how long to wait, in seconds; 0 takes what is there; None waits for ever.
+            decode: True gives str and False bytes, whatever the message's type.
+
+        Raises:
+            TimeoutError: no message came in time.
+            ConnectionClosed: the connection has ended, and all messages that came before have been received.
+            ConcurrencyError: another greenlet receives, or a message is being streamed.
+            UnicodeDecodeError: a binary message was to be decoded and is not UTF-8. The message is gone.
+        """
+        item = self._next_item(timeout, streams=False)
+        if decode is None or isinstance(item, str) is decode:
+            return item
+        return _convert(item)
+
+    def recv_streaming(self, *, decode: bool | None = None) -> Iterator[Message]:
+        """Iterate over one message's fragments as they arrive (RFC 6455 section 5.4).
+
+        Fragments are cut where the network or the peer cut them, text between characters. An iteration that was
+        interrupted goes on at the next step; one that was given up is taken up by the next call.
+
+        Args:
+            decode: True gives str and False bytes, whatever the message's type.
+        """
+        return _Fragments(self, decode)
+
+    def recv_json(self, timeout: float | None = None) -> Any:
+        """`recv`, parsed as JSON; raises ValueError where it is none."""
+        return json.loads(self.recv(timeout))
+
+    def __iter__(self) -> Iterator[Message]:
+        """Messages until the connection is closed; raises ConnectionClosedError where it was not closed well."""
+        try:
+            while True:
+                yield self.recv()
+        except ConnectionClosedOK:
+            return
+
+    def _next_item(self, timeout: float | None, *, streams: bool) -> Any:
+        """The next message, or the next fragment where ``streams``; the one place where a greenlet waits to receive."""
+        protocol = self._protocol
+        messages = protocol.messages
+        while True:
+            if not messages:
+                self._wait_for_item(timeout, streams)
+            now = monotonic()
+            if now - self._shared.ran_at > YIELD_AFTER:
+                self._shared.ran_at = now
+                if getcurrent() is not self._hub:
+                    sleep(0)
+                continue
+            if not streams and isinstance(messages[0], Fragment):
+                raise ConcurrencyError("a message is being streamed: finish recv_streaming() first")
+            item = protocol.take()
+            if not self._transport.reading:
+                self._resume_parsing()
+            if self._options.auto_cork:
+                self._cork_batch(now, bool(messages))
+            if not isinstance(item, Ping | Pong):
+                return item
+            self._call_back(item)
+
+    def _call_back(self, item: Ping | Pong) -> None:
+        function = self._on_ping if isinstance(item, Ping) else self._on_pong
+        if function is not None:
+            function(item.data)
+
+    def _cork_batch(self, now: float, more: bool) -> None:
+        """Gather what is sent while more messages of the same batch wait. Each way out of here ends in a write:
+        the next send after the batch's last message, the greenlet's next wait, or the hub's next turn."""
+        transport = self._transport
+        if not self._auto_corked:
+            if not more or self._corks:
+                return
+            self._auto_corked = True
+            self._cork_began = now
+            if not self._dispatching:
+                self._hub.loop.run_callback(self._uncork)
+        elif now - self._cork_began > WRITE_AFTER:
+            self._cork_began = now
+            transport.flush()
+        transport.corked = more or self._corks > 0
+
+    def _wait_for_item(self, timeout: float | None, streams: bool) -> None:
+        if self._reader is not None:
+            raise ConcurrencyError("another greenlet receives from this connection")
+        messages = self._protocol.messages
+        if streams:
+            self._protocol.stream()
+        if not messages and timeout is not None and timeout <= 0:
+            self._transport.poll()
+        if messages:
+            return
+        if self._finished:
+            self._raise_closed()
+        self._must_not_be_hub()
+        if timeout is not None and timeout <= 0:
+            raise TimeoutError("no message is there")
+        timer = Timeout.start_new(timeout) if timeout is not None else None
+        try:
+            while not messages and not self._finished:
+                self._reader = getcurrent()
+                self._hub.switch()
+        except Timeout as error:
+            if error is not timer:
+                raise
+            if not messages:
+                raise TimeoutError(f"no message came within {timeout} s") from None
+        finally:
+            self._reader = None
+            if timer is not None:
+                timer.close()
+            if streams and not messages:
+                self._protocol.stop_streaming()
+        if not messages:
+            self._raise_closed()
+
+    # Sending
+
+    def send(
+        self,
+        message: Sendable | Iterable[Sendable],
+        *,
+        text: bool | None = None,
+        compress: bool | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Send a message: str as text, any buffer as binary, an iterable of either as the fragments of one message.
+
+        When it returns, the message is in the kernel or in the connection's bounded queue, whole and in order. It waits while
+        more than 64 KiB wait in that queue. An interrupted call has sent nothing, except for an iterable: a message that is
+        broken off half-way cannot be taken back, so the connection is failed with 1011.
+
+        Args:
+            text: True sends UTF-8 bytes as text; False sends a str as binary.
+            compress: True compresses, False does not, None does from the threshold on; without permessage-deflate
+                nothing is compressed.
+            timeout: how long to wait for a slow peer, in seconds; None takes the connection's ``send_timeout``.
+
+        Raises:
+            TimeoutError: the peer did not take enough in time; nothing of the message was sent.
+            ConnectionClosed: the connection has ended.
+            TypeError: the message cannot be sent.
+            UnicodeError: the text is not UTF-8.
+        """
+        if timeout is None:
+            timeout = self._options.send_timeout
+        payload, is_text = self._to_payload(message, text)
+        if payload is None:
+            self._send_fragments(message, text, compress, timeout)  # type: ignore[arg-type]
+            return
+        if self._turn or self._senders or self._transport.buffered > HIGH_WATER:
+            self._wait_for_turn(timeout)
+        if self._protocol.state is not State.OPEN:
+            self._wait_until_closed_and_raise()
+        first = FIN | (Opcode.TEXT if is_text else Opcode.BINARY)
+        compressor = self._protocol.compressor
+        if compressor is None or not (compress or (compress is None and len(payload) >= self._settings.threshold)):
+            self._write_frame(first, payload)
+        elif len(payload) <= INLINE_DEFLATE:
+            self._write_compressed(first | RSV1, payload)
+        else:
+            self._turn = True
+            try:
+                self._write_compressed(first | RSV1, payload)
+            finally:
+                self._end_turn()
+
+    def send_json(self, value: Any) -> None:
+        """Send a value as JSON text; raises TypeError or ValueError where JSON has no word for it."""
+        self.send(json.dumps(value))
+
+    def _to_payload(self, message: object, text: bool | None) -> tuple[Buffer | None, bool]:
+        """A message's bytes and whether they are text; None for an iterable."""
+        if isinstance(message, str):
+            return message.encode(), text is None or text
+        if isinstance(message, bytes):
+            payload = message
+        else:
+            try:
+                payload = memoryview(message).tobytes()  # type: ignore[arg-type]
+            except TypeError:
+                if isinstance(message, dict) or not isinstance(message, Iterable):
+                    raise TypeError(f"a message is text, a buffer or an iterable of these, not {message!r:.80}") from None
+                return None, False
+        if text and self._options.validate_utf8:
+            str(payload, "utf-8")
+        return payload, bool(text)
+
+    def _write_frame(self, first: int, payload: Buffer) -> None:
+        header, payload = self._protocol.encode(first, payload)
+        if len(payload) <= _JOIN_LIMIT:
+            self._transport.write(header + payload)
+        else:
+            self._transport.write(header, payload)
+
+    def _write_compressed(self, first: int, payload: Buffer, fin: bool = True) -> None:
+        """Compress and write. Whoever interrupts between the two leaves a compressor that knows more than the peer: it is
+        replaced, which RFC 7692 section 7.2.1 allows before any message."""
+        protocol = self._protocol
+        compressor, protocol.compressor = protocol.compressor, None
+        assert compressor is not None
+        written = False
+        try:
+            if len(payload) <= INLINE_DEFLATE:
+                data = compressor.compress(payload, fin)
+            else:
+                offload = self._shared.offload(self._settings.concurrency_limit)
+                data = offload.run(lambda: compressor.compress(payload, fin))
+                if protocol.state is not State.OPEN:
+                    self._wait_until_closed_and_raise()
+            self._write_frame(first, data)
+            written = True
+        finally:
+            protocol.compressor = compressor if written else self._new_compressor()
+
+    def _send_fragments(
+        self, fragments: Iterable[Sendable], text: bool | None, compress: bool | None, timeout: float | None
+    ) -> None:
+        """One message in as many frames as there are fragments, and an empty last one (RFC 6455 section 5.4)."""
+        if self._turn or self._senders or self._transport.buffered > HIGH_WATER:
+            self._wait_for_turn(timeout)
+        self._turn = True
+        first = 0
+        try:
+            for fragment in fragments:
+                payload, is_text = self._to_payload(fragment, text)
+                opcode = Opcode.TEXT if is_text else Opcode.BINARY
+                if payload is None:
+                    raise TypeError("a message's fragments are text or buffers")
+                if first not in (0, opcode):
+                    raise TypeError("a message's fragments are all text or all binary")
+                self._write_fragment(Opcode.CONTINUATION if first else opcode, payload, compress, timeout)
+                first = opcode
+            opcode = Opcode.TEXT if text else Opcode.BINARY
+            self._write_fragment(FIN | (Opcode.CONTINUATION if first else opcode), b"", compress, timeout)
+        except BaseException:
+            if first and self._protocol.state is State.OPEN:
+                self._fail(CloseFrame(CloseCode.INTERNAL_ERROR, "a message was broken off"))
+            raise
+        finally:
+            self._end_turn()
+
+    def _write_fragment(self, first: int, payload: Buffer, compress: bool | None, timeout: float | None) -> None:
+        if self._transport.buffered > HIGH_WATER:
+            self._wait_for_room(timeout)
+        if self._protocol.state is not State.OPEN:
+            self._wait_until_closed_and_raise()
+        if self._protocol.compressor is None or compress is False:
+            self._write_frame(first, payload)
+        else:
+            rsv1 = 0 if first & 0x0F == Opcode.CONTINUATION else RSV1
+            self._write_compressed(first | rsv1, payload, bool(first & FIN))
+
+    def _wait_for_turn(self, timeout: float | None) -> None:
+        """Wait, behind all who came before, until nobody is in the middle of a message and the queue has room."""
+        self._must_not_be_hub()
+        waiter: Waiter[None] = Waiter(self._hub)
+        self._senders.append(waiter)
+        try:
+            self._wait(waiter, timeout, lambda: waiter not in self._senders)
+        finally:
+            if waiter in self._senders:
+                self._senders.remove(waiter)
+
+    def _wait_for_room(self, timeout: float | None) -> None:
+        """The same for the one whose turn it is."""
+        self._must_not_be_hub()
+        waiter = self._holder = Waiter(self._hub)
+        try:
+            self._wait(waiter, timeout, lambda: self._holder is not waiter)
+        finally:
+            self._holder = None
+
+    def _wait(self, waiter: Waiter[None], timeout: float | None, done: Callable[[], bool]) -> None:
+        if timeout is None:
+            while not done():
+                waiter.get()
+            return
+        timer = Timeout.start_new(timeout)
+        try:
+            while not done():
+                waiter.get()
+        except Timeout as error:
+            if error is not timer:
+                raise
+            if not done():
+                raise TimeoutError(f"the peer did not take enough within {timeout} s") from None
+        finally:
+            timer.close()
+
+    def _end_turn(self) -> None:
+        self._turn = False
+        if self._senders:
+            self._hub.loop.run_callback(self._wake_senders)
+
+    def _wait_until_closed_and_raise(self) -> None:
+        """A connection that this side closes is not told well or ill before the peer has answered."""
+        if not self._finished and self._os_error is None and getcurrent() is not self._hub:
+            self.wait_closed()
+        self._raise_closed()
+
+    def flush(self, timeout: float | None = None) -> None:
+        """Wait until the kernel has taken all that was sent.
+
+        Raises:
+            TimeoutError: it did not within ``timeout`` seconds.
+            ConnectionClosed: the connection ended before.
+        """
+        self._transport.flush()
+        if not self._transport.buffered and self._os_error is None and self.state is not State.CLOSED:
+            return
+        self._must_not_be_hub()
+        if self._flushed is None:
+            self._flushed = Event()
+        deadline = None if timeout is None else monotonic() + timeout
+        while self._transport.buffered:
+            self._flushed.clear()
+            if not self._flushed.wait(None if deadline is None else max(0, deadline - monotonic())):
+                raise TimeoutError(f"the peer did not take all within {timeout} s")
+        if self._os_error is not None or self.state is State.CLOSED:
+            self._raise_closed()
+
+    @contextmanager
+    def cork(self) -> Iterator[None]:
+        """Gather what is sent inside of the ``with`` block; it is written at its end, or whenever there are 64 KiB."""
+        self._corks += 1
+        self._transport.corked = True
+        try:
+            yield
+        finally:
+            self._corks -= 1
+            if not self._corks and not self._auto_corked:
+                self._transport.corked = False
+                self._transport.flush()
+
+    def pause(self) -> None:
+        """Stop reading, so that the peer has to wait. Meanwhile pings are not answered and a close is not noticed."""
+        if not self._paused and self.state is State.OPEN:
+            self._paused = True
+            self._update_reading()
+
+    def resume(self) -> None:
+        """Read again after `pause`."""
+        if self._paused:
+            self._paused = False
+            self._update_reading()
+
+    # Pings
+
+    def ping(self, data: str | Buffer | None = None) -> AsyncResult[float]:
+        """Send a ping (RFC 6455 section 5.5.2); the result is the latency in seconds.
+
+        Args:
+            data: at most 125 bytes; by default random ones.
+
+        Raises:
+            ConnectionClosed: at once, or from the result when the connection ends before the pong.
+            ConcurrencyError: a ping with the same data has not been answered yet.
+            ValueError: there are more than 125 bytes.
+        """
+        payload = self._new_ping_data() if data is None else _control_payload(data)
+        if payload in self._pings:
+            raise ConcurrencyError("a ping with the same data waits for its answer")
+        if self.state is not State.OPEN:
+            self._wait_until_closed_and_raise()
+        result: AsyncResult[float] = AsyncResult()
+        self._send_ping(payload, result)
+        return result
+
+    def pong(self, data: str | Buffer = b"") -> None:
+        """Send a pong, asked for or not (RFC 6455 section 5.5.3); raises as `ping` does."""
+        payload = _control_payload(data)
+        if self.state is not State.OPEN:
+            self._wait_until_closed_and_raise()
+        self._transport.write(self._protocol.encode_control(Opcode.PONG, payload))
+
+    @property
+    def on_ping(self) -> Callable[[bytes], object] | None:
+        """A function that is called with the data of each received ping, in order with the messages, by the greenlet that
+        receives; None by default. What it raises leaves from `recv`."""
+        return self._on_ping
+
+    @on_ping.setter
+    def on_ping(self, function: Callable[[bytes], object] | None) -> None:
+        self._on_ping = function
+        self._protocol.report_control = self._on_ping is not None or self._on_pong is not None
+
+    @property
+    def on_pong(self) -> Callable[[bytes], object] | None:
+        """The same for pongs."""
+        return self._on_pong
+
+    @on_pong.setter
+    def on_pong(self, function: Callable[[bytes], object] | None) -> None:
+        self._on_pong = function
+        self._protocol.report_control = self._on_ping is not None or self._on_pong is not None
+
+    # Closing
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """Close the connection (RFC 6455 section 7.1.2) and wait for its end, at most ``close_timeout`` seconds.
+
+        What was sent before is written first. Messages that came before the peer's answer can still be received.
+        A connection that is closing or closed already is only waited for. In the hub it does not wait.
+
+        Args:
+            code: 1000 to 1003, 1007 to 1014 or 3000 to 4999.
+            reason: at most 123 bytes in UTF-8.
+
+        Raises:
+            ValueError, TypeError: the code or the reason is not allowed; nothing was sent.
+        """
+        frame = CloseFrame.checked(code, reason)
+        self.start_close(frame)
+        if getcurrent() is not self._hub:
+            self.wait_closed()
+
+    def start_close(self, frame: CloseFrame) -> None:
+        """Begin the closing handshake without waiting for anything; the hub brings it to its end."""
+        if self.state is State.OPEN:
+            self._send_close(frame)
+
+    def terminate(self) -> None:
+        """End the TCP connection at once, without a closing handshake. What was not written yet is lost."""
+        self._end("terminated", None)
+
+    def wait_closed(self, timeout: float | None = None) -> bool:
+        """Wait until the TCP connection has ended; False when it has not within ``timeout`` seconds."""
+        if self.state is State.CLOSED:
+            return True
+        self._must_not_be_hub()
+        if self._closed_event is None:
+            self._closed_event = Event()
+        return bool(self._closed_event.wait(timeout))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close with 1000, or with 1011 on an exception."""
+        if error is None:
+            self.close()
+        elif isinstance(error, Exception):
+            self.close(CloseCode.INTERNAL_ERROR)
+        else:
+            # A Timeout or a kill must not be delayed by a slow peer.
+            self.start_close(CloseFrame(CloseCode.INTERNAL_ERROR))
+
+
+class _Fragments:
+    """The iterator of `recv_streaming`; not a generator, since an exception that is thrown in must not end it."""
+
+    def __init__(self, websocket: WebSocket, decode: bool | None) -> None:
+        self._websocket = websocket
+        self._decode = decode
+        self._decoder = getincrementaldecoder("utf-8")()
+        self._ended = False
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Message:
+        if self._ended:
+            raise StopIteration
+        item = self._websocket._next_item(None, streams=True)
+        if isinstance(item, Fragment):
+            data, self._ended = item
+        else:
+            # It was complete before anybody asked for its fragments.
+            data, self._ended = item, True
+        if self._decode is None or isinstance(data, str) is self._decode:
+            return data
+        if isinstance(data, str):
+            return data.encode("utf-8", "surrogateescape")
+        return self._decoder.decode(data, self._ended)
+
+
+def _convert(message: Message) -> Message:
+    if isinstance(message, str):
+        return message.encode("utf-8", "surrogateescape")
+    return message.decode()
+
+
+def _control_payload(data: str | Buffer) -> bytes:
+    payload = data.encode() if isinstance(data, str) else bytes(memoryview(data))
+    if len(payload) > MAX_CONTROL_PAYLOAD:
+        raise ValueError(f"a control frame carries at most {MAX_CONTROL_PAYLOAD} bytes")
+    return payload
