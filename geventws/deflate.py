@@ -285,18 +285,21 @@ class Compressor:
         """``side`` is our own role: the sender's."""
         self._takeover = parameters.context_takeover(side)
         options = {**_DEFAULT_COMPRESS_OPTIONS, **(settings.compress_options or {})}
-        bits = min(parameters.window_bits(side), options.pop("wbits", _MAX_WINDOW_BITS))
-        self._options = {**options, "wbits": -max(bits, _MIN_ZLIB_WINDOW_BITS)}
+        self._level = options["level"]
+        self._memory_level = options["memLevel"]
+        self._strategy = options.get("strategy", zlib.Z_DEFAULT_STRATEGY)
+        self._wbits = min(parameters.window_bits(side), options.get("wbits", _MAX_WINDOW_BITS))
         self._context: zlib._Compress | None = None
 
     def compress(self, data: Buffer, fin: bool = True) -> bytes:
         """The payload of the frame that carries ``data``; ``fin`` says that it is the message's last frame."""
-        if isinstance(data, memoryview) and not data.c_contiguous:
-            data = data.tobytes()
+        view = memoryview(data)
+        context = self._context
         try:
-            if self._context is None:
-                self._context = zlib.compressobj(**self._options)
-            payload = self._context.compress(data) + self._context.flush(zlib.Z_SYNC_FLUSH)
+            if context is None:
+                context = self._context = self._make_context()
+            payload = context.compress(view if view.c_contiguous else view.tobytes())
+            payload += context.flush(zlib.Z_SYNC_FLUSH)
         except BaseException:
             # Half of a frame's data may be in the window, and the peer will never see it.
             self.reset()
@@ -309,11 +312,15 @@ class Compressor:
         # and the whole of an empty message (section 7.2.3.6).
         return payload[: -len(_TAIL)] or b"\x00"
 
+    def _make_context(self) -> zlib._Compress:
+        wbits = max(self._wbits, _MIN_ZLIB_WINDOW_BITS)
+        return zlib.compressobj(self._level, zlib.DEFLATED, -wbits, self._memory_level, self._strategy)
+
     def reset(self) -> None:
         """Give up the context: what comes next begins with an empty window.
 
-        This is always allowed, inside a message too, and is needed where a payload was made that is not going to be
-        sent.
+        This is always allowed, inside a message too, and while another thread is still busy with data that is no longer
+        wanted. It is needed where a payload was made that is not going to be sent.
         """
         self._context = None
 
@@ -363,15 +370,16 @@ class Decompressor:
         self._fin = fin
 
     def read(self, limit: int) -> bytes:
-        """At most ``limit`` bytes of output, at least one; b"" tells nothing while more is `pending`.
+        """At most ``limit`` bytes of output (1 or more); they may be none at all while more is `pending`.
 
-        What ends the message is checked with its last piece. So to hold a message to a size, ask for one byte more
-        than is left of it.
+        To hold a message to a size, ask for one byte more than is left of it: its end is not found before that.
 
         Raises ProtocolError with INVALID_DEFLATE_DATA where the data is not valid, or not whole at a message's end.
         """
         if limit < 1:
             raise ValueError("limit must be at least 1")
+        if not self.pending:
+            return b""
         data = self._queue.popleft() if self._queue else memoryview(b"")
         if self._between_blocks and self._fin and not self._queue and data == _TAIL:
             # Some senders forget the zero byte that would begin an empty block, behind BFINAL or as an empty message.
@@ -405,26 +413,26 @@ class Decompressor:
         return output
 
     def _end_message(self) -> None:
-        if not self._between_blocks and not self._stands_between_blocks():
+        context = self._context
+        if context is not None and not _is_between_blocks(context.copy() if self._takeover else context):
             raise ProtocolError(Violation.INVALID_DEFLATE_DATA, "a block is cut short")
         self._fin = False
         self._between_blocks = True
         if not self._takeover:
             self.close()
 
-    def _stands_between_blocks(self) -> bool:
-        """Whether the decoder has come to the end of a block; where there is no context takeover this ends it."""
-        assert self._context is not None
-        context = self._context.copy() if self._takeover else self._context
-        try:
-            output = context.decompress(_FINAL_BLOCK, 1)
-        except zlib.error:
-            return False
-        return context.eof and not output and not context.unused_data
-
     def close(self) -> None:
-        """Give up the context, and what has not been read."""
+        """Give up the context, and what has not been read; what another thread is reading then is worth nothing."""
         self._context = None
         self._window = bytearray()
         self._queue.clear()
         self.pending = False
+
+
+def _is_between_blocks(context: zlib._Decompress) -> bool:
+    """Whether no block is open; the decoder is of no more use then."""
+    try:
+        output = context.decompress(_FINAL_BLOCK, 1)
+    except zlib.error:
+        return False
+    return context.eof and not output and not context.unused_data
