@@ -1,0 +1,180 @@
+"""What tests get: a check that nothing is left behind, connected sockets, a WebSocket with a scripted peer."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from gevent import get_hub, ssl
+from tools import certificates
+from tools.checker import Deflate
+from tools.leaks import Snapshot, kill_greenlets
+from tools.links import TRANSPORTS, tcp_pair, tls_pair, unix_pair
+from tools.peer import Peer
+
+OUTCOME = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+    report = yield
+    if report.when == "call":
+        item.stash[OUTCOME] = report.passed
+    return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _warmed_up() -> None:
+    """Make what gevent makes once per process, and spare the per-test look at the heap everything that is old."""
+    get_hub().threadpool.apply(int)
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def hub_errors(request: pytest.FixtureRequest) -> Iterator[list[tuple[Any, BaseException]]]:
+    """Fails the test when an error reaches the hub or a greenlet, an active watcher or a descriptor is left behind.
+
+    A test that expects errors in the hub takes this fixture, looks at the list of (context, error) and clears it.
+    """
+    hub = get_hub()
+    errors: list[tuple[Any, BaseException]] = []
+
+    def record(context: Any, kind: type, value: BaseException, traceback: Any) -> None:
+        errors.append((context, value))
+        if isinstance(value, hub.SYSTEM_ERROR):
+            type(hub).handle_error(hub, context, kind, value, traceback)
+
+    hub.handle_error = record
+    before = Snapshot()
+    yield errors
+    passed = request.node.stash.get(OUTCOME, False)
+    left = before.settle(1 if passed else 0)
+    hub.handle_error = type(hub).handle_error.__get__(hub)
+    kill_greenlets(left)
+    if passed:  # a failed test has already said what is wrong
+        assert not errors, f"errors in the hub: {errors}"
+        assert not left, f"left behind: {left}"
+
+
+@pytest.fixture(scope="session")
+def server_context() -> ssl.SSLContext:
+    return certificates.server_context()
+
+
+@pytest.fixture(scope="session")
+def client_context() -> ssl.SSLContext:
+    return certificates.client_context()
+
+
+@pytest.fixture(scope="session")
+def mutual_server_context() -> ssl.SSLContext:
+    return certificates.mutual_server_context()
+
+
+@pytest.fixture(scope="session")
+def mutual_client_context() -> ssl.SSLContext:
+    return certificates.mutual_client_context()
+
+
+@pytest.fixture(params=TRANSPORTS)
+def transport(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=["client", "server"])
+def role(request: pytest.FixtureRequest) -> str:
+    """The role of the endpoint under test."""
+    return str(request.param)
+
+
+LinkMaker = Callable[..., tuple[Any, Any]]
+
+
+@pytest.fixture
+def make_link(transport: str, client_context: ssl.SSLContext, server_context: ssl.SSLContext) -> Iterator[LinkMaker]:
+    """Makes pairs (client's socket, server's socket) over the transport; ``buffers=`` makes narrow ones."""
+    opened: list[Any] = []
+
+    def make(buffers: int | None = None) -> tuple[Any, Any]:
+        if transport == "tls":
+            link = tls_pair(client_context, server_context, buffers)
+        else:
+            link = tcp_pair(buffers) if transport == "tcp" else unix_pair(buffers)
+        opened.extend(link)
+        return link
+
+    yield make
+    for sock in opened:
+        sock.close()
+
+
+@pytest.fixture
+def link(make_link: LinkMaker) -> tuple[Any, Any]:
+    """A connected pair (client's socket, server's socket)."""
+    return make_link()
+
+
+@pytest.fixture
+def open_websocket() -> Iterator[Callable[..., Any]]:
+    """Makes a WebSocket on a connected socket as if the opening handshake had been done on it."""
+    opened: list[Any] = []
+
+    def make(sock: Any, role: str, *, deflate: Any = None, subprotocol: str | None = None, **arguments: Any) -> Any:
+        from geventws.frames import Side
+        from geventws.handshake import Agreement
+        from geventws.http11 import Headers, Request, Response
+        from geventws.websocket import Options, WebSocket
+
+        cls = arguments.pop("websocket_class", WebSocket)
+        known = {name: arguments.pop(name) for name in ("head", "url", "settings", "environ") if name in arguments}
+        request = Request("GET", "/chat?room=1", Headers([("Host", "localhost")]))
+        ws = cls(
+            sock,
+            Side(role),
+            Agreement(13, subprotocol, deflate),
+            request=request,
+            response=Response(101),
+            options=Options(**arguments),
+            **known,
+        )
+        opened.append(ws)
+        return ws
+
+    yield make
+    for ws in opened:
+        ws.terminate()
+
+
+@pytest.fixture
+def make_pair(make_link: LinkMaker, open_websocket: Callable[..., Any], role: str) -> Callable[..., tuple[Any, Peer]]:
+    """Makes pairs (WebSocket under test, scripted peer) in each role and over each transport.
+
+    ``buffers=`` makes a narrow link, ``deflate=`` (deflate.Parameters) turns compression on, ``peer_timeout=`` is for
+    the peer; the rest are arguments of WebSocket and fields of websocket.Options.
+    """
+
+    def make(*, buffers: int | None = None, peer_timeout: float = 5, **arguments: Any) -> tuple[Any, Peer]:
+        client, server = make_link(buffers)
+        mine, other = (client, server) if role == "client" else (server, client)
+        deflate = arguments.get("deflate")
+        judged = None if deflate is None else _judged(deflate, role)
+        peer = Peer(other, client=role == "server", deflate=judged, timeout=peer_timeout)
+        return open_websocket(mine, role, **arguments), peer
+
+    return make
+
+
+@pytest.fixture
+def pair(make_pair: Callable[..., tuple[Any, Peer]]) -> tuple[Any, Peer]:
+    """A WebSocket under test with default options, and its scripted peer."""
+    return make_pair()
+
+
+def _judged(parameters: Any, role: str) -> Deflate:
+    """What the endpoint of this role must keep to when it compresses."""
+    if role == "client":
+        return Deflate(parameters.client_max_window_bits, parameters.client_no_context_takeover)
+    return Deflate(parameters.server_max_window_bits, parameters.server_no_context_takeover)

@@ -1,0 +1,71 @@
+"""Pairs of connected gevent sockets over each transport, and ways to spoil them."""
+
+from __future__ import annotations
+
+import struct
+from contextlib import suppress
+from typing import Any
+
+import gevent
+from gevent import socket, ssl
+
+TRANSPORTS = ("tcp", "tls", "unix")
+
+
+def tcp_pair(buffers: int | None = None) -> tuple[Any, Any]:
+    """A client's and a server's TCP socket; ``buffers`` bytes of kernel memory each way make a narrow link."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    client = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    with listener:
+        # The windows of a TCP connection are settled by what is set before it is opened.
+        set_buffers(listener, buffers)
+        set_buffers(client, buffers)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(1)
+        client.connect(listener.getsockname())
+        server, _ = listener.accept()
+    for end in (client, server):
+        end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return client, server
+
+
+def unix_pair(buffers: int | None = None) -> tuple[Any, Any]:
+    client, server = socket.socketpair()
+    set_buffers(client, buffers)
+    set_buffers(server, buffers)
+    return client, server
+
+
+def tls_pair(
+    client_context: ssl.SSLContext, server_context: ssl.SSLContext, buffers: int | None = None
+) -> tuple[Any, Any]:
+    """As `tcp_pair`, with the TLS handshake done."""
+    client, server = tcp_pair(buffers)
+    accepting = gevent.spawn(server_context.wrap_socket, server, server_side=True)
+    secure_client = client_context.wrap_socket(client, server_hostname="localhost")
+    return secure_client, accepting.get()
+
+
+def set_buffers(sock: Any, size: int | None) -> None:
+    if size is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+
+
+def half_close(sock: Any) -> None:
+    """End this direction, over TLS with a close_notify, and stay able to read."""
+    if isinstance(sock, ssl.SSLSocket):
+        with suppress(ssl.SSLWantReadError):  # it would like to read the other side's close_notify
+            sock._sslobj.shutdown()
+    truncate(sock)
+
+
+def truncate(sock: Any) -> None:
+    """End this direction of the TCP connection, over TLS without the close_notify that should come before."""
+    socket.socket.shutdown(sock, socket.SHUT_WR)
+
+
+def reset(sock: Any) -> None:
+    """Close with a TCP reset; what the kernel still holds is thrown away."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
