@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 
-from .frames import Buffer
-from .websocket import State, WebSocket
+from .exceptions import ConnectionClosed
+from .frames import CloseCode, CloseFrame
+from .protocol import Message, State
+from .transport import HIGH_WATER
+from .websocket import WebSocket
 
-SLOW = 16 * 1024
-"""A client that leaves more bytes than this unread when the next message is there for it has lost touch."""
+_TOO_SLOW = CloseFrame(CloseCode.TRY_AGAIN_LATER, "too slow")
 
 
 def echo(ws: WebSocket) -> None:
@@ -17,15 +20,16 @@ def echo(ws: WebSocket) -> None:
         ws.send(message)
 
 
-def send_to_all(clients: Iterable[WebSocket], message: str | Buffer) -> None:
-    """Send a message to every client whose connection is open, without waiting for any of them.
+def send_to_all(clients: Iterable[WebSocket], message: Message) -> None:
+    """Send a message to every client whose connection is open, without waiting for any of them to read it.
 
-    A client that does not read what it was sent is cut off rather than waited for: it would hold up the others.
+    A client for which so much lies ready that `send` would wait is disconnected: it would hold up the others.
     """
     for ws in list(clients):
         if ws.state is not State.OPEN:
             continue
-        if ws.buffered_amount > SLOW:
-            ws.terminate()
-        else:
+        if ws.buffered_amount > HIGH_WATER:
+            ws.start_close(_TOO_SLOW)
+            continue
+        with suppress(ConnectionClosed):
             ws.send(message)

@@ -15,7 +15,8 @@ from typing import Any
 
 from .. import handlers
 from ..exceptions import ConnectionClosed
-from ..http11 import Request, Response
+from ..handshake import is_upgrade
+from ..http11 import Request, Response, refusal
 from ..server import WebSocketServer
 from ..websocket import WebSocket
 
@@ -42,21 +43,15 @@ HISTORY = 50
 
 def page(request: Request) -> Response | None:
     """Answer a plain request with a file of the page; leave an opening handshake to the server."""
-    if "Upgrade" in request.headers:
-        return None if request.path in ("/chat", "/echo") else _text(404, "there is no WebSocket here")
+    if is_upgrade(request):
+        return None if request.path in ("/chat", "/echo") else refusal(404, "there is no WebSocket here")
     if request.method != "GET":
-        return _text(405, "this page can only be read", {"Allow": "GET"})
+        return refusal(405, "this page can only be read", {"Allow": "GET"})
     if request.path not in FILES:
-        return _text(404, "there is no such page")
+        return refusal(404, "there is no such page")
     name, content_type = FILES[request.path]
     body = files(__package__).joinpath(name).read_bytes()
     return Response(200, headers={"Content-Type": content_type, **HEADERS}, body=body)
-
-
-def _text(status: int, text: str, headers: dict[str, str] | None = None) -> Response:
-    return Response(
-        status, headers={"Content-Type": "text/plain; charset=utf-8", **(headers or {})}, body=f"{text}\n".encode()
-    )
 
 
 class Chat:
