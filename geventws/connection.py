@@ -76,7 +76,7 @@ class Options:
             raise TypeError("masking_keys is a function or None")
 
     def _check_number(self, name: str, types: type | tuple[type, ...], least: int) -> None:
-        value = getattr(self, name)
+        value: Any = getattr(self, name)
         if value is None:
             return
         if not isinstance(value, types) or isinstance(value, bool):
@@ -147,7 +147,7 @@ class Connection:
             side,
             masking_keys=options.masking_keys or common.masking_keys,
             compressor=self._new_compressor(),
-            decompressor=agreement.deflate and Decompressor(agreement.deflate, self._settings, side),
+            decompressor=Decompressor(agreement.deflate, self._settings, side) if agreement.deflate else None,
             max_size=options.max_size,
             max_fragments=options.max_fragments,
             validate_utf8=options.validate_utf8,
@@ -190,7 +190,8 @@ class Connection:
         self._update_reading()
 
     def _new_compressor(self) -> Compressor | None:
-        return self.agreement.deflate and Compressor(self.agreement.deflate, self._settings, self._side)
+        deflate = self.agreement.deflate
+        return None if deflate is None else Compressor(deflate, self._settings, self._side)
 
     # Receiving, in the hub
 

@@ -139,7 +139,7 @@ class WebSocket(Connection):
             ConcurrencyError: another greenlet receives, or a message is being streamed.
             UnicodeDecodeError: a binary message was to be decoded and is not UTF-8. The message is gone.
         """
-        item = self._next_item(timeout, streams=False)
+        item: Message = self._next_item(timeout, streams=False)
         if decode is None or isinstance(item, str) is decode:
             return item
         return _convert(item)
