@@ -66,7 +66,10 @@ class Headers:
 
     def keys(self) -> list[str]:
         """Each name once, spelled as where it came first."""
-        return list({name.lower(): name for name, _ in reversed(self._fields)}.values())[::-1]
+        names: dict[str, str] = {}
+        for name, _ in self._fields:
+            names.setdefault(name.lower(), name)
+        return list(names.values())
 
     def copy(self) -> Headers:
         return Headers(self)
@@ -367,7 +370,7 @@ class RequestParser(_HeadParser[Request]):
         if len(words) != 3:
             self._fail(400, "the request line is not a method, a target and an HTTP version")
         method, target, version = words
-        if _is_http_version(version) and not _is_http_1(version):
+        if not version.startswith("HTTP/1.") and _is_http_version(version):
             self._fail(505, "only HTTP/1.1 is spoken here")
         try:
             return Request(method, target, version=version)
@@ -390,7 +393,7 @@ class ResponseParser(_HeadParser[Response]):
         version, _, status_and_reason = line.partition(" ")
         status, _, reason = status_and_reason.partition(" ")
         if not _is_http_1(version):
-            self._fail(400, "it does not begin with HTTP/1.1")
+            self._fail(400, "it does not begin with HTTP/1")
         if len(status) != 3 or not _is_decimal(status) or status < "100":
             self._fail(400, "the status is not a number of three digits")
         if status < "200" and version == "HTTP/1.0":

@@ -60,7 +60,7 @@ class WebSocketURL:
 
     @property
     def scheme(self) -> str:
-        """"ws" or "wss"."""
+        """The URL's scheme, "ws" or "wss"."""
         return "wss" if self.secure else "ws"
 
     @property
@@ -294,7 +294,7 @@ def _decode(text: str) -> str:
     try:
         decoded = unquote_to_bytes(text).decode()
     except UnicodeError:
-        raise InvalidURL("the URL has percent-encoded bytes that are not UTF-8") from None
+        raise InvalidURL("the URL has bytes that are not UTF-8") from None
     if not CONTROLS.isdisjoint(decoded):
         raise InvalidURL("the URL has a percent-encoded control character")
     return decoded

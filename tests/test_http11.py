@@ -1,0 +1,693 @@
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import pytest
+
+from geventws.exceptions import HandshakeError
+from geventws.http11 import (
+    MAX_CHUNK_LINE,
+    BodyParser,
+    Headers,
+    HeadersLike,
+    Request,
+    RequestParser,
+    Response,
+    ResponseParser,
+    http_date,
+    refusal,
+)
+
+Cut = Callable[[bytes], list[bytes]]
+Verdict = tuple[object, ...]
+
+
+def whole(data: bytes) -> list[bytes]:
+    return [data]
+
+
+def byte_by_byte(data: bytes) -> list[bytes]:
+    return [data[index : index + 1] for index in range(len(data))]
+
+
+def at_random(data: bytes) -> list[bytes]:
+    source = random.Random(data)
+    ends = sorted(source.randrange(len(data) + 1) for _ in range(source.randrange(1, 8)))
+    return [data[start:end] for start, end in zip([0, *ends], [*ends, len(data)], strict=True)]
+
+
+@pytest.fixture(params=[whole, byte_by_byte, at_random])
+def cut(request: pytest.FixtureRequest) -> Cut:
+    chosen: Cut = request.param
+    return chosen
+
+
+def parse_request(pieces: list[bytes], max_size: int = 16384, max_lines: int = 128) -> tuple[Request, bytes]:
+    parser = RequestParser(max_size, max_lines)
+    for index, piece in enumerate(pieces):
+        if (request := parser.feed(piece)) is not None:
+            return request, parser.rest + b"".join(pieces[index + 1 :])
+    raise EOFError
+
+
+def parse_response(pieces: list[bytes], max_size: int = 16384, max_lines: int = 128) -> tuple[Response, bytes]:
+    parser = ResponseParser(max_size, max_lines)
+    for index, piece in enumerate(pieces):
+        if (response := parser.feed(piece)) is not None:
+            return response, parser.rest + b"".join(pieces[index + 1 :])
+    raise EOFError
+
+
+def refused(pieces: list[bytes], max_size: int = 16384, max_lines: int = 128) -> tuple[int, str]:
+    """The status and the text with which a server refuses this head."""
+    with pytest.raises(HandshakeError) as caught:
+        parse_request(pieces, max_size, max_lines)
+    response = caught.value.response
+    assert response is not None
+    assert response.body.decode() == f"{caught.value}\n"
+    return response.status, str(caught.value)
+
+
+# Headers
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        {"Host": "a", "X": "1"},
+        [("Host", "a"), ("X", "1")],
+        iter([("Host", "a"), ("X", "1")]),
+        Headers({"Host": "a", "X": "1"}),
+    ],
+)
+def test_headers_are_made_of_a_mapping_of_pairs_or_of_headers(items: HeadersLike) -> None:
+    assert Headers(items).items() == [("Host", "a"), ("X", "1")]
+
+
+def test_headers_are_empty_by_default() -> None:
+    assert Headers().items() == []
+    assert len(Headers()) == 0
+
+
+def test_names_are_found_in_any_case_and_keep_their_spelling() -> None:
+    headers = Headers([("Sec-WebSocket-KEY", "x")])
+    assert headers["sec-websocket-key"] == headers.get("SEC-WEBSOCKET-KEY") == "x"
+    assert "Sec-Websocket-Key" in headers
+    assert list(headers) == ["Sec-WebSocket-KEY"]
+
+
+def test_repeated_fields_are_kept_apart_and_joined_on_demand() -> None:
+    headers = Headers([("A", "1"), ("B", "2"), ("a", "3")])
+    assert headers["A"] == headers.get("a") == "1, 3"
+    assert headers.get_all("A") == ["1", "3"]
+    assert headers.items() == [("A", "1"), ("B", "2"), ("a", "3")]
+    assert list(headers) == headers.keys() == ["A", "B"]
+    assert len(headers) == 2
+    assert dict(headers) == {"A": "1, 3", "B": "2"}
+
+
+def test_a_missing_field_is_none_a_default_or_a_key_error() -> None:
+    headers = Headers({"A": "1"})
+    assert headers.get("B") is None
+    assert headers.get("B", "2") == "2"
+    assert headers.get_all("B") == []
+    assert "B" not in headers
+    assert 1 not in headers
+    with pytest.raises(KeyError, match="B"):
+        headers["B"]
+    with pytest.raises(KeyError, match="b"):
+        del headers["B"]
+
+
+def test_setting_a_field_replaces_all_of_its_name() -> None:
+    headers = Headers([("A", "1"), ("B", "2"), ("a", "3")])
+    headers["a"] = "4"
+    headers["C"] = "5"
+    assert headers.items() == [("B", "2"), ("a", "4"), ("C", "5")]
+    assert headers["A"] == "4"
+
+
+def test_deleting_a_field_deletes_all_of_its_name() -> None:
+    headers = Headers([("A", "1"), ("B", "2"), ("a", "3")])
+    del headers["a"]
+    assert headers.items() == [("B", "2")]
+    assert "A" not in headers
+
+
+def test_a_copy_is_equal_and_independent() -> None:
+    headers = Headers({"A": "1"})
+    copy = headers.copy()
+    assert copy == headers
+    copy.add("A", "2")
+    assert headers.get_all("A") == ["1"]
+    assert copy != headers
+
+
+def test_headers_are_equal_whatever_the_case_and_the_order_of_their_names() -> None:
+    assert Headers([("A", "1"), ("B", "2")]) == Headers([("b", "2"), ("a", "1")])
+    assert Headers([("A", "1"), ("A", "2")]) != Headers([("A", "2"), ("A", "1")])
+    assert Headers({"A": "x"}) != Headers({"A": "X"})
+    assert Headers({"A": "1"}) != {"A": "1"}
+
+
+def test_headers_show_their_fields() -> None:
+    assert repr(Headers([("A", "1"), ("a", "2")])) == "Headers([('A', '1'), ('a', '2')])"
+
+
+def test_spaces_and_tabs_around_a_value_do_not_belong_to_it() -> None:
+    headers = Headers({"A": " \t1 \t2\t "})
+    headers["B"] = " "
+    assert headers.items() == [("A", "1 \t2"), ("B", "")]
+
+
+@pytest.mark.parametrize("name", ["", " ", "A ", " A", "A:", "A\r\n", "A\0", "\xe9", '"A"', "A\u20ac"])
+def test_a_name_that_is_no_token_is_refused(name: str) -> None:
+    headers = Headers()
+    with pytest.raises(ValueError, match="not a token"):
+        headers.add(name, "1")
+    with pytest.raises(ValueError, match="not a token"):
+        headers[name] = "1"
+    assert headers.items() == []
+
+
+@pytest.mark.parametrize("character", [*(chr(code) for code in range(0x20) if code != 9), "\x7f"])
+def test_a_value_with_a_control_character_is_refused(character: str) -> None:
+    headers = Headers({"A": "1"})
+    for value in (character, f"{character}b", f"a{character}", f"a{character}b"):
+        with pytest.raises(ValueError, match="the A header has a control character"):
+            headers["A"] = value
+    assert headers.items() == [("A", "1")]
+
+
+def test_a_value_is_within_latin_1() -> None:
+    assert Headers({"A": "\x80\xe9\xff"})["A"] == "\x80\xe9\xff"
+    with pytest.raises(ValueError, match="outside Latin-1"):
+        Headers({"A": "caf\u0113"})
+
+
+@pytest.mark.parametrize("name, value", [(b"A", "1"), ("A", b"1"), ("A", 1), ("A", None), (None, "1")])
+def test_a_name_or_value_that_is_no_str_is_a_type_error(name: str, value: str) -> None:
+    with pytest.raises(TypeError, match="is a str, not"):
+        Headers([(name, value)])
+
+
+# Request
+
+
+def test_a_request_is_serialized_as_it_is_sent() -> None:
+    request = Request("GET", "/chat?a=1", [("Host", "example.com"), ("A", "1"), ("A", "\xe9")])
+    assert request.serialize() == b"GET /chat?a=1 HTTP/1.1\r\nHost: example.com\r\nA: 1\r\nA: \xe9\r\n\r\n"
+
+
+def test_a_request_has_defaults() -> None:
+    request = Request()
+    assert request == Request("GET", "/", Headers(), "HTTP/1.1", None, {})
+    assert request.data is not Request().data
+
+
+def test_a_request_keeps_the_headers_and_the_data_it_is_given() -> None:
+    headers, data = Headers(), {"room": 1}
+    request = Request(headers=headers, user="me", data=data)
+    assert request.headers is headers
+    assert (request.user, request.data) == ("me", data)
+
+
+@pytest.mark.parametrize(
+    "target, path, query",
+    [
+        ("/", "/", ""),
+        ("/chat", "/chat", ""),
+        ("/chat?a=1&b", "/chat", "a=1&b"),
+        ("/a%2Fb?%3F?x", "/a%2Fb", "%3F?x"),
+        ("/?", "/", ""),
+        ("/login?next=http://h/x", "/login", "next=http://h/x"),
+        ("//h/x", "//h/x", ""),
+        ("http://h", "/", ""),
+        ("http://h/", "/", ""),
+        ("HTTPS://u@h:1/a/b?c/d?e", "/a/b", "c/d?e"),
+        ("http://h?q=/x", "/", "q=/x"),
+        ("*", "*", ""),
+        ("h:443", "h:443", ""),
+    ],
+)
+def test_the_path_and_the_query_are_those_of_the_target(target: str, path: str, query: str) -> None:
+    request = Request(target=target)
+    assert (request.path, request.query) == (path, query)
+
+
+@pytest.mark.parametrize(
+    "attribute, value, fault",
+    [
+        ("method", "", "method"),
+        ("method", "GE T", "method"),
+        ("method", "GET\r\n", "method"),
+        ("target", "", "target"),
+        ("target", "/a b", "target"),
+        ("target", "/a\r\nX: 1", "target"),
+        ("target", "/\0", "target"),
+        ("target", "/\x7f", "target"),
+        ("target", "/\xe9", "target"),
+        ("target", "/a#b", "target"),
+        ("version", "", "version"),
+        ("version", "HTTP/2.0", "version"),
+        ("version", "HTTP/1.1\r\n", "version"),
+        ("version", "HTTP/1.\u0661", "version"),
+    ],
+)
+def test_a_malformed_request_is_neither_made_nor_sent(attribute: str, value: str, fault: str) -> None:
+    with pytest.raises(ValueError, match=fault):
+        Request(**{attribute: value})  # type: ignore[arg-type]
+    request = Request()
+    setattr(request, attribute, value)
+    with pytest.raises(ValueError, match=fault):
+        request.serialize()
+
+
+# Response
+
+
+def test_a_response_has_the_usual_reason_unless_it_is_given_one() -> None:
+    assert Response(101).reason == "Switching Protocols"
+    assert Response(404, "Gone Fishing").reason == "Gone Fishing"
+    assert Response(404, "").reason == ""
+    assert Response(599).reason == ""
+
+
+def test_a_response_is_serialized_with_the_length_of_its_body() -> None:
+    response = Response(200, headers={"X": "1"}, body=b"hello")
+    assert response.serialize() == b"HTTP/1.1 200 OK\r\nX: 1\r\nContent-Length: 5\r\n\r\nhello"
+
+
+def test_an_empty_body_has_a_length_too() -> None:
+    assert Response(403).serialize() == b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"
+
+
+@pytest.mark.parametrize("status", [100, 101, 199, 204, 304])
+def test_a_status_without_a_body_has_no_length(status: int) -> None:
+    assert b"Content-Length" not in Response(status).serialize()
+    with pytest.raises(ValueError, match="has no body"):
+        Response(status, body=b"x")
+
+
+def test_a_length_that_is_given_is_not_repeated() -> None:
+    response = Response(200, headers={"content-length": "5"}, body=b"hello")
+    assert response.serialize() == b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"
+
+
+def test_the_answer_to_a_head_request_may_have_a_length_without_a_body() -> None:
+    assert Response(200, headers={"Content-Length": "5"}).serialize().endswith(b"\r\nContent-Length: 5\r\n\r\n")
+
+
+def test_a_length_that_is_wrong_is_refused() -> None:
+    with pytest.raises(ValueError, match="Content-Length is 4, but the body has 5 bytes"):
+        Response(200, headers={"Content-Length": "4"}, body=b"hello").serialize()
+
+
+def test_a_body_with_a_transfer_coding_has_no_length() -> None:
+    response = Response(200, headers={"Transfer-Encoding": "chunked"}, body=b"0\r\n\r\n")
+    assert response.serialize() == b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "attribute, value, error",
+    [
+        ("status", 99, ValueError),
+        ("status", 1000, ValueError),
+        ("status", "200", ValueError),
+        ("status", True, ValueError),
+        ("reason", "a\r\nb", ValueError),
+        ("reason", "caf\u0113", ValueError),
+        ("reason", b"OK", TypeError),
+        ("body", "hello", TypeError),
+    ],
+)
+def test_a_malformed_response_is_neither_made_nor_sent(attribute: str, value: object, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        Response(**{"status": 200, attribute: value})  # type: ignore[arg-type]
+    response = Response(200)
+    setattr(response, attribute, value)
+    with pytest.raises(error):
+        response.serialize()
+
+
+def test_a_refusal_is_one_line_of_plain_text_and_ends_the_connection() -> None:
+    response = refusal(405, "only GET opens a WebSocket", [("Allow", "GET")])
+    assert (response.status, response.body) == (405, b"only GET opens a WebSocket\n")
+    assert response.headers["Connection"] == "close"
+    assert response.headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert response.headers["Content-Length"] == "27"
+    assert response.headers["Date"].endswith(" GMT")
+    assert response.headers["Allow"] == "GET"
+    assert response.serialize().count(b"Content-Length") == 1
+
+
+def test_a_refusal_that_asks_for_an_upgrade_names_it_in_connection() -> None:
+    assert refusal(426, "no", {"Upgrade": "websocket"}).headers["Connection"] == "Upgrade, close"
+
+
+def test_a_date_is_in_the_format_of_http() -> None:
+    assert http_date(784111777) == "Sun, 06 Nov 1994 08:49:37 GMT"
+    assert http_date(0) == "Thu, 01 Jan 1970 00:00:00 GMT"
+    assert http_date(1735689599.9) == "Tue, 31 Dec 2024 23:59:59 GMT"
+
+
+# RequestParser
+
+
+def test_a_request_is_parsed_however_it_is_split(cut: Cut) -> None:
+    head = b"GET /chat?a HTTP/1.1\r\nHost: example.com\r\nX:\r\nx: \t\xe9 b\t \r\nY:a:b\r\n\r\n"
+    request, rest = parse_request(cut(head + b"\x81\x85\r\n\0"))
+    fields = [("Host", "example.com"), ("X", ""), ("x", "\xe9 b"), ("Y", "a:b")]
+    assert request == Request("GET", "/chat?a", fields)
+    assert request.headers.items() == fields
+    assert rest == b"\x81\x85\r\n\0"
+
+
+@pytest.mark.parametrize("data", [bytearray(b"GET / HTTP/1.1\r\n\r\n"), memoryview(b"GET / HTTP/1.1\r\n\r\n")])
+def test_a_request_is_parsed_from_any_buffer(data: bytearray | memoryview) -> None:
+    assert RequestParser().feed(data) == Request()
+
+
+def test_what_comes_behind_the_head_is_kept_as_it_is() -> None:
+    parser = RequestParser(max_size=18)
+    assert parser.feed(b"GET / HTTP/1.1\r\n\r") is None
+    assert parser.rest == b""
+    assert parser.feed(b"\n" + bytes(range(256)) * 100) is not None
+    assert parser.rest == bytes(range(256)) * 100
+
+
+@pytest.mark.parametrize("version", ["HTTP/1.0", "HTTP/1.1", "HTTP/1.2"])
+def test_every_version_1_is_parsed(version: str) -> None:
+    assert parse_request([f"GET / {version}\r\n\r\n".encode()])[0].version == version
+
+
+def test_empty_lines_in_front_of_a_request_are_skipped(cut: Cut) -> None:
+    assert parse_request(cut(b"\r\n\r\n\r\n\r\nGET / HTTP/1.1\r\n\r\nrest")) == (Request(), b"rest")
+
+
+CONTROL = (400, "the head has a control character or a line that does not end with CR LF")
+REQUEST_LINE = (400, "the request line is not a method, a target and an HTTP version")
+
+
+@pytest.mark.parametrize(
+    "head, answer",
+    [
+        (b"\n", CONTROL),
+        (b"\r\r\n", CONTROL),
+        (b"\0", CONTROL),
+        (b"\x16\x03\x01\x02\x00\x01\x00", CONTROL),  # a TLS ClientHello
+        (b"GET / HTTP/1.1\n", CONTROL),
+        (b"GET / HTTP/1.1\r\nHost: x\n\r\n", CONTROL),
+        (b"GET / HTTP/1.1\rHost: x\r\n\r\n", CONTROL),
+        (b"GET / HTTP/1.1\r\nA: b\rc\r\n\r\n", CONTROL),
+        (b"GET / HTTP/1.1\r\nA: b\r\r\n\r\n", CONTROL),
+        (b"GET / HTTP/1.1\r\nA: b\0c\r\n\r\n", CONTROL),
+        (b"GET / HTTP/1.1\r\nA: \x7f\r\n\r\n", CONTROL),
+        (b"GET / HTTP/1.1\r\nA: \x0b\r\n\r\n", CONTROL),
+        (b"GET / HTTP/1.1\r\n\r\r\n", CONTROL),
+        (b"GET /\r\n", REQUEST_LINE),
+        (b"GET\r\n", REQUEST_LINE),
+        (b"hello there\r\n", REQUEST_LINE),
+        (b" GET / HTTP/1.1\r\n", REQUEST_LINE),
+        (b"GET  / HTTP/1.1\r\n", REQUEST_LINE),
+        (b"GET / HTTP/1.1 \r\n", REQUEST_LINE),
+        (b"GET /a b HTTP/1.1\r\n", REQUEST_LINE),
+        (b"G(T / HTTP/1.1\r\n", (400, "the method is not a token")),
+        (b"GET\t/ / HTTP/1.1\r\n", (400, "the method is not a token")),
+        (b"\xc9 / HTTP/1.1\r\n", (400, "the method is not a token")),
+        (b"GET /\xe9 HTTP/1.1\r\n", (400, "the request target is not valid")),
+        (b"GET /a\tb HTTP/1.1\r\n", (400, "the request target is not valid")),
+        (b"GET /#a HTTP/1.1\r\n", (400, "the request target is not valid")),
+        (b"GET  HTTP/1.1\r\n", (400, "the request target is not valid")),
+        (b"GET / http/1.1\r\n", (400, "the HTTP version is not valid")),
+        (b"GET / HTTP/1\r\n", (400, "the HTTP version is not valid")),
+        (b"GET / HTTP/1.11\r\n", (400, "the HTTP version is not valid")),
+        (b"GET / HTTP/1.x\r\n", (400, "the HTTP version is not valid")),
+        (b"GET / HTTP/1.\xb2\r\n", (400, "the HTTP version is not valid")),
+        (b"GET / HTTP/11.\r\n", (400, "the HTTP version is not valid")),
+        (b"GET / RTSP/1.0\r\n", (400, "the HTTP version is not valid")),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", (505, "only HTTP/1.1 is spoken here")),
+        (b"GET / HTTP/0.9\r\n", (505, "only HTTP/1.1 is spoken here")),
+        (b"GET / HTTP/1.1\r\n A: b\r\n\r\n", (400, "a header line begins with a space or a tab")),
+        (b"GET / HTTP/1.1\r\nA: b\r\n\tc\r\n\r\n", (400, "a header line begins with a space or a tab")),
+        (b"GET / HTTP/1.1\r\nA: b\r\n \r\n\r\n", (400, "a header line begins with a space or a tab")),
+        (b"GET / HTTP/1.1\r\nA\r\n\r\n", (400, "a header line has no colon")),
+        (b"GET / HTTP/1.1\r\nA : b\r\n\r\n", (400, "a header's name is not a token")),
+        (b"GET / HTTP/1.1\r\n: b\r\n\r\n", (400, "a header's name is not a token")),
+        (b"GET / HTTP/1.1\r\nA B: c\r\n\r\n", (400, "a header's name is not a token")),
+        (b"GET / HTTP/1.1\r\n\xc9: c\r\n\r\n", (400, "a header's name is not a token")),
+    ],
+)
+def test_a_malformed_request_is_refused_with_its_fault(head: bytes, answer: tuple[int, str], cut: Cut) -> None:
+    assert refused(cut(head)) == answer
+
+
+def test_a_fault_is_found_before_the_line_is_complete() -> None:
+    parser = RequestParser()
+    assert parser.feed(b"GET / HTTP/1.1\r") is None
+    with pytest.raises(HandshakeError, match="control character"):
+        parser.feed(b"H")
+
+
+def test_a_head_may_have_as_many_bytes_as_max_size(cut: Cut) -> None:
+    head = b"GET / HTTP/1.1\r\nA: " + b"a" * 100 + b"\r\n\r\n"
+    request, rest = parse_request(cut(head + b"rest"), max_size=len(head))
+    assert request.headers["A"] == "a" * 100
+    assert rest == b"rest"
+    limit = len(head) - 1
+    assert refused(cut(head + b"rest"), max_size=limit) == (431, f"the head is longer than {limit} bytes")
+
+
+@pytest.mark.parametrize("head", [b"a" * 31, b"\r\n" * 16, b"GET / HTTP/1.1\r\n" + b"A:b\r\n" * 10])
+def test_a_head_that_never_ends_is_refused_at_max_size(head: bytes, cut: Cut) -> None:
+    assert refused(cut(head), max_size=30) == (431, "the head is longer than 30 bytes")
+
+
+def test_what_comes_behind_max_size_is_not_looked_at(cut: Cut) -> None:
+    assert refused(cut(b"GET / HTTP/1.1\r\nA: b\0"), max_size=20) == (431, "the head is longer than 20 bytes")
+    assert refused(cut(b"GET / HTTP/1.1\r\nA: b\0"), max_size=21) == CONTROL
+    assert refused(cut(b"GET / HTTP/1.1\r\n\r\n"), max_size=17) == (431, "the head is longer than 17 bytes")
+
+
+def test_a_head_may_have_as_many_lines_as_max_lines(cut: Cut) -> None:
+    head = b"GET / HTTP/1.1\r\nA: 1\r\nA: 2\r\n"
+    assert parse_request(cut(head + b"\r\n"), max_lines=3)[0].headers.get_all("A") == ["1", "2"]
+    assert refused(cut(head + b"A: 3\r\n\r\n"), max_lines=3) == (431, "the head has more than 3 lines")
+
+
+def test_empty_lines_in_front_count_as_lines(cut: Cut) -> None:
+    assert parse_request(cut(b"\r\n\r\nGET / HTTP/1.1\r\n\r\n"), max_lines=3)[0] == Request()
+    assert refused(cut(b"\r\n\r\n\r\nGET / HTTP/1.1\r\n\r\n"), max_lines=3)[0] == 431
+
+
+def test_the_default_limits_are_16_kib_and_128_lines() -> None:
+    start = b"GET / HTTP/1.1\r\n"
+    assert parse_request([start + b"A: b\r\n" * 127 + b"\r\n"])[0].headers.get_all("A") == ["b"] * 127
+    assert refused([start + b"A: b\r\n" * 128 + b"\r\n"]) == (431, "the head has more than 128 lines")
+    filler = b"A: " + b"b" * (16384 - len(start) - 7) + b"\r\n\r\n"
+    assert parse_request([start + filler])[1] == b""
+    assert refused([start + b"A" + filler]) == (431, "the head is longer than 16384 bytes")
+
+
+@pytest.mark.parametrize("size", [1, 7, 16384])
+def test_each_byte_is_looked_at_a_bounded_number_of_times(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at = 0
+    check_bytes = RequestParser._check_bytes
+
+    def count(self: RequestParser, text: bytes) -> None:
+        nonlocal looked_at
+        looked_at += len(text)
+        check_bytes(self, text)
+
+    monkeypatch.setattr(RequestParser, "_check_bytes", count)
+    head = b"GET / HTTP/1.1\r\n" + b"A: " + b"b" * 8000 + b"\r\nC: " + b"\r\nD: e" * 100 + b"\r\n\r\n"
+    pieces = [head[start : start + size] for start in range(0, len(head), size)]
+    assert parse_request(pieces)[0].headers["A"] == "b" * 8000
+    assert looked_at <= 2 * len(head)
+
+
+def verdict(pieces: list[bytes]) -> Verdict:
+    try:
+        request, rest = parse_request(pieces, max_size=60, max_lines=4)
+    except HandshakeError as error:
+        return type(error), str(error)
+    except EOFError:
+        return ("more",)
+    return request.serialize(), rest
+
+
+def test_the_verdict_does_not_depend_on_how_the_bytes_are_split() -> None:
+    source = random.Random(1)
+    lines = [b"GET / HTTP/1.1\r\n", b"GET / HTTP/2.0\r\n", b"A: b\r\n", b"\r\n"]
+    words = [*lines, b"A:b", b"\r", b"\n", b" ", b"\0", b"xy", b":"]
+    seen = set()
+    for _ in range(2000):
+        head = b"".join(source.choices(words, [9, 1, 9, 9, 3, 1, 1, 1, 1, 3, 1], k=source.randrange(1, 14)))
+        expected = verdict([head])
+        assert verdict(byte_by_byte(head)) == verdict(at_random(head)) == expected, head
+        seen.add(expected[0])
+    assert len(seen) > 10
+
+
+# ResponseParser
+
+
+def test_a_response_is_parsed_however_it_is_split(cut: Cut) -> None:
+    head = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nX: \xe9\r\n\r\n"
+    response, rest = parse_response(cut(head + b"\x81\x00"))
+    assert response == Response(101, "Switching Protocols", [("Upgrade", "websocket"), ("X", "\xe9")])
+    assert rest == b"\x81\x00"
+
+
+@pytest.mark.parametrize(
+    "line, status, reason",
+    [
+        (b"HTTP/1.1 200 OK", 200, "OK"),
+        (b"HTTP/1.0 200 Connection established", 200, "Connection established"),
+        (b"HTTP/1.1 200 ", 200, ""),
+        (b"HTTP/1.1 200", 200, ""),
+        (b"HTTP/1.1 404 Pas trouv\xe9\t!", 404, "Pas trouv\xe9\t!"),
+        (b"HTTP/1.1 999 Denied", 999, "Denied"),
+    ],
+)
+def test_a_status_line_is_read(line: bytes, status: int, reason: str) -> None:
+    response, _ = parse_response([line + b"\r\n\r\n"])
+    assert (response.status, response.reason) == (status, reason)
+
+
+def test_interim_responses_are_passed_over(cut: Cut) -> None:
+    interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"
+    response, rest = parse_response(cut(interim + b"HTTP/1.1 101 Switching Protocols\r\nA: b\r\n\r\nrest"))
+    assert response == Response(101, headers={"A": "b"})
+    assert rest == b"rest"
+
+
+def test_interim_responses_count_for_the_limits(cut: Cut) -> None:
+    data = b"HTTP/1.1 100 \r\n\r\n" * 10
+    with pytest.raises(HandshakeError, match="longer than 100 bytes"):
+        parse_response(cut(data), max_size=100)
+    with pytest.raises(HandshakeError, match="more than 9 lines"):
+        parse_response(cut(data), max_lines=9)
+
+
+@pytest.mark.parametrize(
+    "head, fault",
+    [
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "does not begin with HTTP/1"),
+        (b"HTTP/2 200 OK\r\n", "does not begin with HTTP/1"),
+        (b"HTTP/2.0 200 OK\r\n", "does not begin with HTTP/1"),
+        (b"ICY 200 OK\r\n", "does not begin with HTTP/1"),
+        (b" HTTP/1.1 200 OK\r\n", "does not begin with HTTP/1"),
+        (b"HTTP/1.1\r\n", "status"),
+        (b"HTTP/1.1  200 OK\r\n", "status"),
+        (b"HTTP/1.1 20 OK\r\n", "status"),
+        (b"HTTP/1.1 2000 OK\r\n", "status"),
+        (b"HTTP/1.1 099 OK\r\n", "status"),
+        (b"HTTP/1.1 +20 OK\r\n", "status"),
+        (b"HTTP/1.1 2\xb20 OK\r\n", "status"),
+        (b"HTTP/1.1 OK\r\n", "status"),
+        (b"HTTP/1.0 101 Switching Protocols\r\n", "HTTP/1.0 has no status 101"),
+        (b"HTTP/1.0 100 Continue\r\n", "HTTP/1.0 has no status 100"),
+        (b"HTTP/1.1 200 OK\n", "control character"),
+        (b"HTTP/1.1 200 \0\r\n", "control character"),
+        (b"HTTP/1.1 200 OK\r\nA\r\n", "no colon"),
+        (b"HTTP/1.1 200 OK\r\n\tA: b\r\n", "space or a tab"),
+        (b"\x15\x03\x03\x00\x02\x02\x46", "control character"),  # a TLS alert
+    ],
+)
+def test_a_malformed_response_is_refused_with_its_fault(head: bytes, fault: str, cut: Cut) -> None:
+    with pytest.raises(HandshakeError, match=f"the response is not valid: .*{fault}") as caught:
+        parse_response(cut(head))
+    assert caught.value.response is None
+
+
+# BodyParser
+
+
+def read_body(pieces: list[bytes], max_size: int = 1000, status: int = 400, **fields: str) -> tuple[bytes, bool]:
+    """The body and whether it was complete before the end of the stream."""
+    headers = {name.replace("_", "-"): value for name, value in fields.items()}
+    parser = BodyParser(Response(status, headers=headers), max_size)
+    complete = parser.feed(b"")
+    for piece in pieces:
+        complete = parser.feed(piece)
+        assert complete is parser.done
+    parser.feed_eof()
+    assert parser.done
+    return parser.body, complete
+
+
+@pytest.mark.parametrize("length", ["5", "005", "5, 5", "5 ,\t5"])
+def test_a_body_has_the_length_that_is_announced(length: str, cut: Cut) -> None:
+    assert read_body(cut(b"hello there"), Content_Length=length) == (b"hello", True)
+    assert read_body(cut(b"hell"), Content_Length=length) == (b"hell", False)
+
+
+@pytest.mark.parametrize("length", ["", "0", "-5", "+5", "5x", "0x5", "5, 6", "5,", "\xb2", "5_0", "9" * 5000])
+def test_a_length_that_is_nothing_or_not_valid_ends_the_body_at_once(length: str) -> None:
+    assert read_body([b"hello"], Content_Length=length) == (b"", True)
+
+
+def test_a_body_without_a_length_goes_on_until_the_end_of_the_stream(cut: Cut) -> None:
+    assert read_body(cut(b"hello there")) == (b"hello there", False)
+
+
+@pytest.mark.parametrize("status", [101, 204, 304])
+def test_a_status_without_a_body_ends_at_once(status: int) -> None:
+    assert read_body([b"hello"], status=status) == (b"", True)
+
+
+@pytest.mark.parametrize("coding", ["chunked", "Chunked", "gzip, chunked", "gzip,\tchunked "])
+def test_a_chunked_body_is_decoded(coding: str, cut: Cut) -> None:
+    data = b"5\r\nhello\r\n00a;name=value\r\n\r\nthere\r\n.\r\n1 \r\n!\r\n0\r\nTrailer: x\r\n\r\n"
+    assert read_body(cut(data), Transfer_Encoding=coding) == (b"hello\r\nthere\r\n.!", True)
+
+
+def test_a_chunked_body_counts_more_than_a_length(cut: Cut) -> None:
+    assert read_body(cut(b"2\r\nab\r\n0\r\n\r\n"), Transfer_Encoding="chunked", Content_Length="1") == (b"ab", True)
+
+
+@pytest.mark.parametrize("coding", ["gzip", "chunked, gzip", "identity"])
+def test_a_coding_other_than_chunked_goes_on_until_the_end_of_the_stream(coding: str, cut: Cut) -> None:
+    data = b"2\r\nab\r\n0\r\n\r\n"
+    assert read_body(cut(data), Transfer_Encoding=coding, Content_Length="1") == (data, False)
+
+
+def test_a_chunked_body_may_end_too_early(cut: Cut) -> None:
+    assert read_body(cut(b"5\r\nhello\r\n5\r\nth"), Transfer_Encoding="chunked") == (b"helloth", False)
+    assert read_body(cut(b"5\r\nhello\r\n5\r"), Transfer_Encoding="chunked") == (b"hello", False)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"\r", b"x\r", b"-1\r", b"+1\r", b"0x1\r", b"1_0\r", b"1", b"1\0", b";x\r", b"1 1\r", b"f" * 16 + b"\r", b"\xb2\r"],
+)
+def test_a_chunk_with_a_malformed_size_ends_the_body(line: bytes, cut: Cut) -> None:
+    assert read_body(cut(b"2\r\nab\r\n" + line + b"\ncd\r\n"), Transfer_Encoding="chunked") == (b"ab", True)
+
+
+@pytest.mark.parametrize("line", [b"\n", b"x\r\n", b"cd\r\n", b"\r\r\n"])
+def test_a_chunk_that_is_longer_than_its_size_ends_the_body(line: bytes, cut: Cut) -> None:
+    assert read_body(cut(b"2\r\nab" + line + b"2\r\ncd\r\n"), Transfer_Encoding="chunked") == (b"ab", True)
+
+
+def test_a_chunk_line_that_is_too_long_ends_the_body(cut: Cut) -> None:
+    longest = b"2;" + b"x" * (MAX_CHUNK_LINE - 4) + b"\r\n"
+    assert read_body(cut(longest + b"ab\r\n0\r\n"), Transfer_Encoding="chunked") == (b"ab", True)
+    assert read_body(cut(b"x" + longest + b"ab"), Transfer_Encoding="chunked") == (b"", True)
+    assert read_body(cut(b"0" * 2 * MAX_CHUNK_LINE), Transfer_Encoding="chunked") == (b"", True)
+
+
+@pytest.mark.parametrize(
+    "data, fields",
+    [
+        (b"hello there", {}),
+        (b"hello there", {"Content_Length": "11"}),
+        (b"2\r\nhe\r\n9\r\nllo there\r\n0\r\n\r\n", {"Transfer_Encoding": "chunked"}),
+    ],
+)
+def test_a_body_is_read_up_to_the_cap(data: bytes, fields: dict[str, str], cut: Cut) -> None:
+    assert read_body(cut(data), 5, **fields) == (b"hello", True)
+    assert read_body(cut(data), 2, **fields) == (b"he", True)
+    assert read_body(cut(data), 0, **fields) == (b"", True)
