@@ -345,7 +345,11 @@ class Protocol:
     def _inflate_job(self) -> bytes:
         """Run by the caller, in another thread if it likes; touches nothing but the decompressor."""
         assert self.decompressor is not None
-        return self.decompressor.read(min(JOB_INFLATE, self._room() + 1))
+        data = bytearray()
+        limit = min(JOB_INFLATE, self._room() + 1)
+        while self.decompressor.pending and len(data) < limit:
+            data += self.decompressor.read(limit - len(data))
+        return bytes(data)
 
     def _room(self) -> int:
         return self._max_size - self._size

@@ -1,0 +1,487 @@
+"""The open connection without I/O: every rule of RFC 6455 sections 5 to 8 that needs more than one frame's bytes."""
+
+from __future__ import annotations
+
+import random
+import struct
+import zlib
+from sys import getsizeof
+
+import pytest
+
+from geventws.deflate import Compressor, Decompressor, Parameters, PerMessageDeflate
+from geventws.exceptions import ProtocolError, Violation
+from geventws.frames import FIN, RSV1, CloseFrame, Opcode, Side
+from geventws.protocol import (
+    HELD_LIMIT,
+    INLINE_INFLATE,
+    JOB_INFLATE,
+    Fragment,
+    Ping,
+    Pong,
+    Protocol,
+    State,
+)
+
+KEY = b"\x01\x02\x03\x04"
+
+
+def new(side=Side.CLIENT, *, deflate=None, settings=None, **options):
+    settings = settings or PerMessageDeflate()
+    codecs = {}
+    if deflate:
+        codecs = {
+            "compressor": Compressor(deflate, settings, side),
+            "decompressor": Decompressor(deflate, settings, side),
+        }
+    return Protocol(side, masking_keys=lambda: KEY, **codecs, **options)
+
+
+def frame(first, payload=b"", *, masked=False):
+    """A frame by hand: independent of the code under test."""
+    mask_bit = 0x80 if masked else 0
+    length = len(payload)
+    if length < 126:
+        header = struct.pack("!BB", first, mask_bit | length)
+    elif length < 65536:
+        header = struct.pack("!BBH", first, mask_bit | 126, length)
+    else:
+        header = struct.pack("!BBQ", first, mask_bit | 127, length)
+    if not masked:
+        return header + payload
+    return header + KEY + bytes(byte ^ KEY[i % 4] for i, byte in enumerate(payload))
+
+
+def deflated(data, *, level=6):
+    zlibber = zlib.compressobj(level, zlib.DEFLATED, -15)
+    return (zlibber.compress(data) + zlibber.flush(zlib.Z_SYNC_FLUSH))[:-4]
+
+
+def splits(data):
+    """The same bytes whole, byte by byte, and cut at random places."""
+    yield [data]
+    yield [data[i : i + 1] for i in range(len(data))]
+    source = random.Random(6455)
+    for _ in range(20):
+        cuts = sorted(source.randrange(len(data) + 1) for _ in range(source.randrange(1, 6)))
+        yield [data[a:b] for a, b in zip([0, *cuts], [*cuts, len(data)], strict=True)]
+
+
+def drain(protocol):
+    return [protocol.take() for _ in range(len(protocol.messages))]
+
+
+def feed(protocol, pieces):
+    events = []
+    for piece in pieces:
+        events += protocol.receive(memoryview(piece))
+        while protocol.job:
+            events += protocol.finish_job(run(protocol.job))
+    return events
+
+
+def run(job):
+    try:
+        return job()
+    except ProtocolError as error:
+        return error
+
+
+STREAM = b"".join(
+    (
+        frame(0x81, b"Hello"),
+        frame(0x89, b"ping"),
+        frame(0x82, bytes(range(256)) * 2),
+        frame(0x01, "Grüße, ".encode()[:4]),
+        frame(0x8A, b"pong"),
+        frame(0x00, "Grüße, ".encode()[4:]),
+        frame(0x80, "Wörld \N{GRINNING FACE}".encode()),
+        frame(0x02),
+        frame(0x80),
+        frame(0x81),
+        frame(0x88, b"\x03\xe8bye"),
+    )
+)
+MESSAGES = ["Hello", bytes(range(256)) * 2, "Grüße, Wörld \N{GRINNING FACE}", b"", ""]
+EVENTS = [Ping(b"ping"), Pong(b"pong"), CloseFrame(1000, "bye")]
+
+
+@pytest.mark.parametrize("pieces", list(splits(STREAM)))
+def test_a_stream_gives_the_same_messages_and_events_however_it_is_split(pieces):
+    protocol = new()
+    assert feed(protocol, pieces) == EVENTS
+    assert drain(protocol) == MESSAGES
+
+
+def test_a_client_frame_is_unmasked_at_every_split():
+    data = frame(0x81, b"masked text", masked=True) + frame(0x89, b"p", masked=True) + frame(0x82, b"x" * 300, masked=True)
+    for pieces in splits(data):
+        protocol = new(Side.SERVER)
+        assert feed(protocol, pieces) == [Ping(b"p")]
+        assert drain(protocol) == ["masked text", b"x" * 300]
+
+
+def test_a_received_message_is_an_object_of_its_own_and_not_a_view_of_the_input():
+    buffer = bytearray(frame(0x82, b"abc"))
+    protocol = new()
+    protocol.receive(memoryview(buffer))
+    buffer[:] = bytes(len(buffer))
+    assert drain(protocol) == [b"abc"]
+
+
+VIOLATIONS = [
+    (Side.SERVER, frame(0x81, b"x"), Violation.EXPECTED_MASK),
+    (Side.CLIENT, frame(0x81, b"x", masked=True), Violation.UNEXPECTED_MASK),
+    (Side.CLIENT, frame(0xC1, b"x"), Violation.UNEXPECTED_RSV_1),
+    (Side.CLIENT, frame(0xC9, b"x"), Violation.UNEXPECTED_RSV_1),
+    (Side.CLIENT, frame(0xA1, b"x"), Violation.UNEXPECTED_RSV_2_3),
+    (Side.CLIENT, frame(0x91, b"x"), Violation.UNEXPECTED_RSV_2_3),
+    (Side.CLIENT, frame(0x99, b"x"), Violation.UNEXPECTED_RSV_2_3),
+    (Side.CLIENT, frame(0x80, b"x"), Violation.UNEXPECTED_CONTINUATION),
+    (Side.CLIENT, frame(0x01, b"x") + frame(0x81, b"y"), Violation.EXPECTED_CONTINUATION),
+    (Side.CLIENT, frame(0x83, b"x"), Violation.INVALID_OPCODE),
+    (Side.CLIENT, frame(0x09, b"x"), Violation.EXPECTED_FIN),
+    (Side.CLIENT, frame(0x88, b"\x03"), Violation.INVALID_CLOSE_PAYLOAD_LENGTH),
+    (Side.CLIENT, frame(0x88, b"\x03\xed"), Violation.INVALID_CLOSE_CODE),
+    (Side.CLIENT, frame(0x88, b"\x03\xe8\xff"), Violation.INVALID_CLOSE_REASON),
+    (Side.CLIENT, frame(0x81, b"\xff"), Violation.INVALID_UTF8),
+    (Side.CLIENT, frame(0x81, b"\xc3"), Violation.INVALID_UTF8),
+    (Side.CLIENT, frame(0x01, b"\xc3") + frame(0x80), Violation.INVALID_UTF8),
+]
+
+
+@pytest.mark.parametrize(("side", "data", "violation"), VIOLATIONS)
+def test_a_violation_is_the_last_event_and_spares_the_messages_before_it(side, data, violation):
+    before = frame(0x82, b"kept", masked=side is Side.SERVER)
+    for pieces in splits(before + data + frame(0x82, b"never seen")):
+        protocol = new(side)
+        events = feed(protocol, pieces)
+        assert [error.violation for error in events] == [violation]
+        assert protocol.error is events[0]
+        assert drain(protocol) == [b"kept"]
+
+
+def test_utf8_fails_at_the_first_bad_byte_of_an_incomplete_frame():
+    protocol = new()
+    assert feed(protocol, [frame(0x81, b"ab\xf8cdefgh")[:4]]) == []
+    assert [error.violation for error in feed(protocol, [b"\xf8"])] == [Violation.INVALID_UTF8]
+
+
+def test_rsv1_belongs_to_the_first_frame_of_a_message():
+    protocol = new(deflate=Parameters())
+    events = feed(protocol, [frame(0x41, deflated(b"x")[:2]) + frame(0xC0, deflated(b"x")[2:])])
+    assert [error.violation for error in events] == [Violation.UNEXPECTED_RSV_1]
+
+
+def test_a_message_of_max_size_is_received():
+    protocol = new(max_size=5)
+    assert feed(protocol, [frame(0x01, b"abc") + frame(0x89, b"ping") + frame(0x80, b"de")]) == [Ping(b"ping")]
+    assert drain(protocol) == ["abcde"]
+
+
+@pytest.mark.parametrize("data", [frame(0x82, b"abcdef")[:2], frame(0x02, b"abc") + frame(0x80, b"def")[:2]])
+def test_a_longer_message_fails_at_the_header_that_shows_it(data):
+    protocol = new(max_size=5)
+    assert [error.violation for error in feed(protocol, [data])] == [Violation.MESSAGE_TOO_BIG]
+
+
+def test_more_fragments_than_max_fragments_fail():
+    protocol = new(max_fragments=2)
+    data = frame(0x02) + frame(0x00) + frame(0x00)
+    assert [error.violation for error in feed(protocol, [data])] == [Violation.TOO_MANY_FRAGMENTS]
+
+
+def test_no_limits_at_all_can_be_chosen():
+    protocol = new(max_size=None, max_fragments=None)
+    assert feed(protocol, [frame(0x82, bytes(2_000_000))]) == []
+    protocol.take()
+
+
+def test_nothing_is_looked_at_after_the_close_frame():
+    protocol = new()
+    assert feed(protocol, [frame(0x88) + frame(0xFF), frame(0xFF)]) == [CloseFrame(1005, "")]
+    assert protocol.state is State.CLOSING
+    assert protocol.close_rcvd == CloseFrame(1005, "")
+
+
+def test_a_close_frame_that_answers_ours_leaves_the_state_as_it_is():
+    protocol = new(Side.SERVER)
+    assert protocol.close(CloseFrame(1001, "so long")) == b"\x88\x09\x03\xe9so long"
+    assert protocol.state is State.CLOSING
+    assert feed(protocol, [frame(0x88, b"\x03\xe9", masked=True)]) == [CloseFrame(1001, "")]
+    assert protocol.state is State.CLOSING
+
+
+# Bounded memory
+
+
+def test_parsing_is_suspended_while_untaken_messages_weigh_too_much():
+    protocol = new()
+    data = frame(0x82, b"x" * 1000) * 200
+    assert feed(protocol, [data]) == []
+    assert protocol.suspended
+    assert protocol.has_tail
+    assert HELD_LIMIT < protocol.held <= HELD_LIMIT + getsizeof(b"x" * 1000)
+    count = 0
+    while protocol.messages:
+        count += len(drain(protocol))
+        assert protocol.held == 0
+        protocol.receive(b"")
+    assert count == 200
+    assert not protocol.has_tail
+
+
+def test_a_violation_behind_a_suspension_comes_after_the_messages_before_it():
+    protocol = new()
+    assert feed(protocol, [frame(0x82, b"x" * 70000) + frame(0x83)]) == []
+    drain(protocol)
+    assert [error.violation for error in protocol.receive(b"")] == [Violation.INVALID_OPCODE]
+
+
+def test_after_our_close_frame_the_peers_is_found_behind_any_number_of_messages():
+    protocol = new()
+    protocol.receive(frame(0x82, b"kept") + frame(0x82, b"x" * 70000) + frame(0x82, b"left in the tail"))
+    protocol.close(CloseFrame(1000))
+    events = feed(protocol, [frame(0x82, b"y" * 1000) * 100 + frame(0x88, b"\x03\xe8")])
+    assert events == [CloseFrame(1000, "")]
+    assert drain(protocol) == [b"kept", b"x" * 70000]
+
+
+def test_only_a_header_or_a_control_frame_is_kept_as_it_came():
+    protocol = new()
+    protocol.receive(frame(0x02, b"x" * 100)[:50])
+    assert not protocol.has_tail
+    protocol.receive(frame(0x02, b"x" * 100)[50:] + frame(0x89, b"y" * 125)[:100])
+    assert protocol.has_tail
+
+
+# Compression
+
+
+def test_a_compressed_message_is_inflated_at_every_split():
+    text = "compress me, " * 40
+    data = deflated(text.encode())
+    stream = frame(0x41, data[:3]) + frame(0x89) + frame(0x00) + frame(0x80, data[3:]) + frame(0x81, b"plain")
+    for pieces in splits(stream):
+        protocol = new(deflate=Parameters())
+        assert feed(protocol, pieces) == [Ping(b"")]
+        assert drain(protocol) == [text, "plain"]
+
+
+@pytest.mark.parametrize("opcode", [0xC1, 0xC2])
+def test_an_empty_compressed_message_is_received(opcode):
+    protocol = new(deflate=Parameters())
+    assert feed(protocol, [frame(opcode, b"\x00")]) == []
+    assert drain(protocol) == ["" if opcode == 0xC1 else b""]
+
+
+def test_what_cannot_be_inflated_is_a_violation():
+    protocol = new(deflate=Parameters())
+    events = feed(protocol, [frame(0xC2, b"\xff\xff\xff")])
+    assert [error.violation for error in events] == [Violation.INVALID_DEFLATE_DATA]
+
+
+def test_compressed_text_is_checked():
+    protocol = new(deflate=Parameters())
+    events = feed(protocol, [frame(0xC1, deflated(b"\xff"))])
+    assert [error.violation for error in events] == [Violation.INVALID_UTF8]
+
+
+def test_a_bomb_ends_within_max_size():
+    protocol = new(deflate=Parameters(), max_size=10_000)
+    events = feed(protocol, [frame(0xC2, deflated(bytes(10_000_000))[:5000])])
+    assert [error.violation for error in events] == [Violation.MESSAGE_TOO_BIG]
+
+
+def test_a_compressed_message_of_max_size_is_received_even_if_it_cannot_be_compressed():
+    data = random.Random(1).randbytes(10_000)
+    protocol = new(deflate=Parameters(), max_size=10_000)
+    assert feed(protocol, [frame(0xC2, deflated(data, level=0))]) == []
+    assert drain(protocol) == [data]
+
+
+def test_compressed_data_far_longer_than_max_size_fails_at_its_header():
+    protocol = new(deflate=Parameters(), max_size=1000)
+    events = feed(protocol, [frame(0xC2, bytes(3000))[:4]])
+    assert [error.violation for error in events] == [Violation.MESSAGE_TOO_BIG]
+
+
+def test_much_to_inflate_becomes_a_job_and_what_follows_waits_for_it():
+    size = 2 * INLINE_INFLATE + JOB_INFLATE + 12345
+    protocol = new(deflate=Parameters(), max_size=None)
+    assert protocol.receive(frame(0xC2, deflated(bytes(size))) + frame(0x89) + frame(0x81, b"after")) == []
+    assert protocol.suspended
+    assert protocol.job is not None
+    assert protocol.finish_job(protocol.job()) == []
+    assert protocol.job is not None
+    events = protocol.finish_job(protocol.job())
+    assert protocol.job is None
+    assert len(protocol.take()) == size
+    assert events + protocol.receive(b"") == [Ping(b"")]
+    assert drain(protocol) == ["after"]
+
+
+def test_a_job_stops_at_max_size():
+    protocol = new(deflate=Parameters(), max_size=2 * INLINE_INFLATE)
+    protocol.receive(frame(0xC2, deflated(bytes(100 * INLINE_INFLATE))))
+    data = protocol.job()
+    assert len(data) == INLINE_INFLATE + 1
+    assert [error.violation for error in protocol.finish_job(data)] == [Violation.MESSAGE_TOO_BIG]
+
+
+def test_a_job_that_finds_bad_data_is_a_violation():
+    data = deflated(bytes(2 * INLINE_INFLATE))[:-1] + b"\xff" * 40
+    protocol = new(deflate=Parameters(), max_size=None)
+    protocol.receive(frame(0xC2, data))
+    while protocol.job:
+        events = protocol.finish_job(run(protocol.job))
+    assert [error.violation for error in events] == [Violation.INVALID_DEFLATE_DATA]
+
+
+def test_another_failure_of_a_job_leaves_as_it_came():
+    protocol = new(deflate=Parameters(), max_size=None)
+    protocol.receive(frame(0xC2, deflated(bytes(2 * INLINE_INFLATE))))
+    with pytest.raises(MemoryError):
+        protocol.finish_job(MemoryError())
+
+
+# Streaming
+
+
+def test_a_streamed_message_comes_in_fragments_and_the_next_one_whole():
+    protocol = new()
+    protocol.stream()
+    feed(protocol, [frame(0x01, b"ab")[:3], b"b" + frame(0x80, b"cd") + frame(0x81, b"next")])
+    assert drain(protocol) == [Fragment("a", False), Fragment("b", False), Fragment("cd", True), "next"]
+
+
+def test_binary_fragments_are_bytes():
+    protocol = new()
+    protocol.stream()
+    feed(protocol, [frame(0x02, b"ab") + frame(0x80)])
+    assert drain(protocol) == [Fragment(b"ab", False), Fragment(b"", True)]
+
+
+def test_streaming_begins_with_what_is_there():
+    protocol = new()
+    feed(protocol, [frame(0x02, b"ab")])
+    protocol.stream()
+    feed(protocol, [frame(0x80, b"cd")])
+    assert drain(protocol) == [Fragment(b"ab", False), Fragment(b"cd", True)]
+
+
+@pytest.mark.parametrize("validate", [True, False])
+def test_streamed_text_is_cut_between_characters(validate):
+    data = "aäb".encode()
+    protocol = new(validate_utf8=validate)
+    feed(protocol, [frame(0x01, data[:2])])
+    protocol.stream()
+    feed(protocol, [frame(0x80, data[2:])])
+    assert drain(protocol) == [Fragment("a", False), Fragment("äb", True)]
+
+
+def test_streaming_can_be_taken_back_before_a_message_begins_only():
+    protocol = new()
+    protocol.stream()
+    protocol.stop_streaming()
+    feed(protocol, [frame(0x82, b"whole")])
+    protocol.stream()
+    feed(protocol, [frame(0x02, b"part")])
+    protocol.stop_streaming()
+    feed(protocol, [frame(0x80, b"rest")])
+    assert drain(protocol) == [b"whole", Fragment(b"part", False), Fragment(b"rest", True)]
+
+
+def test_a_streamed_message_is_still_limited_by_max_size():
+    protocol = new(max_size=3)
+    protocol.stream()
+    events = feed(protocol, [frame(0x02, b"ab") + frame(0x80, b"cd")])
+    assert [error.violation for error in events] == [Violation.MESSAGE_TOO_BIG]
+
+
+# Options
+
+
+def test_text_that_is_not_checked_keeps_its_bytes_as_surrogates():
+    protocol = new(validate_utf8=False)
+    assert feed(protocol, [frame(0x81, b"a\xff") + frame(0x01, b"\xc3") + frame(0x80, b"\xa4")]) == []
+    first, second = drain(protocol)
+    assert first.encode("utf-8", "surrogateescape") == b"a\xff"
+    assert second == "ä"
+
+
+def test_pings_and_pongs_stand_among_the_messages_when_that_is_wanted():
+    protocol = new()
+    protocol.report_control = True
+    feed(protocol, [frame(0x82, b"1") + frame(0x89, b"p") + frame(0x8A, b"q") + frame(0x82, b"2")])
+    assert drain(protocol) == [b"1", Ping(b"p"), Pong(b"q"), b"2"]
+
+
+# Sending
+
+
+def test_a_server_sends_the_payload_as_it_is():
+    payload = b"x" * 70000
+    header, sent = new(Side.SERVER).encode(FIN | Opcode.BINARY, payload)
+    assert header == b"\x82\x7f\x00\x00\x00\x00\x00\x01\x11\x70"
+    assert sent is payload
+
+
+def test_a_client_masks_what_it_sends():
+    header, sent = new(Side.CLIENT).encode(FIN | Opcode.TEXT, b"Hello")
+    assert header == b"\x81\x85" + KEY
+    assert sent == bytes(byte ^ KEY[i % 4] for i, byte in enumerate(b"Hello"))
+
+
+def test_a_control_frame_is_one_piece():
+    assert new(Side.SERVER).encode_control(Opcode.PING, b"data") == b"\x89\x04data"
+
+
+def test_both_sides_understand_each_other_with_compression():
+    parameters = Parameters()
+    client, server = new(Side.CLIENT, deflate=parameters), new(Side.SERVER, deflate=parameters)
+    for text in ("one " * 50, "two " * 50, "one " * 50):
+        header, payload = client.encode(FIN | RSV1 | Opcode.TEXT, client.compressor.compress(text.encode()))
+        server.receive(header + payload)
+        assert server.take() == text
+
+
+# The end
+
+
+def test_the_end_gives_up_contexts_and_keeps_messages():
+    protocol = new(deflate=Parameters())
+    protocol.compressor.compress(b"x")
+    feed(protocol, [frame(0x82, b"kept") + frame(0xC2, deflated(b"a" * 100)) + frame(0x89, b"begun")[:3]])
+    protocol.discard()
+    assert protocol.state is State.CLOSED
+    assert not protocol.has_tail
+    assert protocol.compressor._context is None
+    assert protocol.decompressor._context is None
+    assert drain(protocol) == [b"kept", b"a" * 100]
+    protocol.discard()
+
+
+def test_the_end_leaves_a_running_job_its_decompressor():
+    protocol = new(deflate=Parameters(), max_size=None)
+    protocol.receive(frame(0xC2, deflated(bytes(2 * INLINE_INFLATE))))
+    job = protocol.job
+    protocol.discard()
+    assert len(job()) == INLINE_INFLATE
+    protocol.job = None
+    protocol.discard()
+    assert protocol.decompressor._context is None
+
+
+def test_the_end_of_an_uncompressed_connection_is_simple():
+    protocol = new()
+    protocol.discard()
+    assert protocol.state is State.CLOSED
+
+
+def test_a_job_that_ends_after_a_violation_changes_nothing():
+    protocol = new(deflate=Parameters(), max_size=None)
+    protocol.receive(frame(0xC2, deflated(bytes(2 * INLINE_INFLATE))))
+    protocol.error = ProtocolError(Violation.INVALID_OPCODE)
+    assert protocol.finish_job(b"late") == []
+    assert drain(protocol) == []
