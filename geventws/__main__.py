@@ -115,11 +115,13 @@ def _serve(server: WebSocketServer, options: argparse.Namespace, line: str) -> i
         raise Failure(f"cannot listen on {_place(options.host, options.port)}: {_told(error)}") from error
     asked_to_stop = Event()
     watchers = [gevent.signal_handler(number, asked_to_stop.set) for number in (signal.SIGINT, signal.SIGTERM)]
-    print(line.format(_place(options.host, server.address[1])), flush=True)
-    asked_to_stop.wait()
-    for watcher in watchers:
-        watcher.cancel()  # a second Ctrl-C ends the process at once
-    server.stop()
+    try:
+        print(line.format(_place(options.host, server.address[1])), flush=True)
+        asked_to_stop.wait()
+    finally:
+        for watcher in watchers:
+            watcher.cancel()  # a second Ctrl-C ends the process at once
+        server.stop()
     return 0
 
 

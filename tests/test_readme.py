@@ -99,7 +99,8 @@ def test_every_section_of_the_readme_is_found() -> None:
 
 def test_links_in_the_readme_lead_somewhere() -> None:
     text = README.read_text(encoding="utf-8")
-    anchors = {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in re.findall(r"^#+ (.*)$", text, re.M)}
+    titles = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
     for target in re.findall(r"\]\(([^)]+)\)", text):
         path, _, anchor = target.partition("#")
         if not path:
