@@ -354,20 +354,19 @@ class Decompressor:
         self._window = bytearray()
         self._queue: deque[memoryview] = deque()
         self._fin = False
-        # Whether no block is open: at the start of a message, and behind a block with BFINAL set.
+        # Whether no block has begun: at the start of a message, and behind a block with BFINAL set.
         self._between_blocks = True
+        # Whether zlib filled all the room it was given. Only then does it hold back output of the input it has read.
+        self._full = False
         self.pending = False
 
     def feed(self, data: Buffer, fin: bool) -> None:
         """Take (a part of) a frame's payload; ``fin`` says that the message's last byte is in it."""
-        rest = memoryview(b"".join((data, _TAIL)) if fin else bytes(data))
-        while len(rest) > _SLICE + len(_TAIL):  # so that the tail stays in one piece
-            self._queue.append(rest[:_SLICE])
-            rest = rest[_SLICE:]
-        if rest:
-            self._queue.append(rest)
-            self.pending = True
+        owned = memoryview(bytes(data))
+        for start in range(0, len(owned), _SLICE):
+            self._queue.append(owned[start : start + _SLICE])
         self._fin = fin
+        self.pending = bool(self._queue) or self._full or fin
 
     def read(self, limit: int) -> bytes:
         """At most ``limit`` bytes of output (1 or more); they may be none at all while more is `pending`.
@@ -378,24 +377,18 @@ class Decompressor:
         """
         if limit < 1:
             raise ValueError("limit must be at least 1")
-        if not self.pending:
-            return b""
-        data = self._queue.popleft() if self._queue else memoryview(b"")
-        if self._between_blocks and self._fin and not self._queue and data == _TAIL:
-            # Some senders forget the zero byte that would begin an empty block, behind BFINAL or as an empty message.
-            # What they mean is clear, and the tail alone would be half a block.
-            output = b""
-            self.pending = False
-        else:
-            output = self._inflate(data, limit)
+        output = b""
+        if self._queue or self._full:
+            output = self._inflate(self._queue.popleft() if self._queue else b"", limit)
+        self.pending = bool(self._queue) or self._full
         if self._fin and not self.pending:
             self._end_message()
         return output
 
-    def _inflate(self, data: memoryview, limit: int) -> bytes:
-        if self._context is None:
-            self._context = zlib.decompressobj(-self._wbits, zdict=self._window)
+    def _inflate(self, data: Buffer, limit: int) -> bytes:
         context = self._context
+        if context is None:
+            context = self._context = zlib.decompressobj(-self._wbits, zdict=self._window)
         try:
             output = context.decompress(data, limit)
         except zlib.error as error:
@@ -405,34 +398,40 @@ class Decompressor:
         rest = context.unused_data if context.eof else context.unconsumed_tail
         if rest:
             self._queue.appendleft(memoryview(rest))
+        self._between_blocks = context.eof
+        self._full = len(output) == limit and not context.eof
         if context.eof:
             self._context = None
-        self._between_blocks = context.eof
-        # zlib may hold back output even when it has read all input, but only while there is no room for it.
-        self.pending = bool(self._queue) or (len(output) == limit and not context.eof)
         return output
 
     def _end_message(self) -> None:
-        context = self._context
-        if context is not None and not _is_between_blocks(context.copy() if self._takeover else context):
+        # Some senders forget the zero byte that begins the last, empty block, behind BFINAL or as an empty message.
+        # What they mean is clear, and the tail alone would be half a block.
+        if not self._between_blocks and not self._add_tail():
             raise ProtocolError(Violation.INVALID_DEFLATE_DATA, "a block is cut short")
         self._fin = False
         self._between_blocks = True
         if not self._takeover:
             self.close()
 
+    def _add_tail(self) -> bool:
+        """Whether the tail, put behind the data, is all that an empty block lacks (section 7.2.2)."""
+        context = self._context
+        assert context is not None
+        try:
+            output = context.decompress(_TAIL, 1)
+            if context.eof:
+                self._context = None
+                return not context.unused_data
+            probe = context.copy() if self._takeover else context
+            output += probe.decompress(_FINAL_BLOCK, 1)
+        except zlib.error:
+            return False
+        return probe.eof and not output and not probe.unused_data
+
     def close(self) -> None:
         """Give up the context, and what has not been read; what another thread is reading then is worth nothing."""
         self._context = None
         self._window = bytearray()
         self._queue.clear()
-        self.pending = False
-
-
-def _is_between_blocks(context: zlib._Decompress) -> bool:
-    """Whether no block is open; the decoder is of no more use then."""
-    try:
-        output = context.decompress(_FINAL_BLOCK, 1)
-    except zlib.error:
-        return False
-    return context.eof and not output and not context.unused_data
+        self._full = self.pending = False
