@@ -1,7 +1,8 @@
 """One HTTP/1.1 head: header fields, request and response, parsed within limits and serialized (RFC 7230).
 
-The parsers are fed bytes in any pieces. They look at each byte once or twice, report a fault as soon as the bytes at
-hand show it, and give the same answer however the bytes were split.
+The body of a response is read too, so that an error can show it. The parsers are fed bytes in any pieces. They look at
+each byte once or twice, report a fault as soon as the bytes at hand show it, and give the same answer however the
+bytes were split.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from http import HTTPStatus
 from typing import Any, Generic, NoReturn, TypeVar
 
 from .exceptions import HandshakeError
+from .frames import Buffer
 from .headers import CONTROLS, WHITESPACE, is_token
 
 MAX_HEAD_SIZE = 16384
@@ -213,9 +215,7 @@ class Response:
     headers: Headers
     body: bytes
 
-    def __init__(
-        self, status: int, reason: str | None = None, headers: HeadersLike = None, body: bytes = b""
-    ) -> None:
+    def __init__(self, status: int, reason: str | None = None, headers: HeadersLike = None, body: bytes = b"") -> None:
         self.status = status
         self.reason = _standard_reason(status) if reason is None else reason
         self.headers = headers if isinstance(headers, Headers) else Headers(headers)
@@ -286,7 +286,7 @@ class _HeadParser(Generic[Head]):
         self._line = 0  # where the line begins that is not complete yet
         self._checked = 0  # how far that line is known to be free of line ends and of control characters
 
-    def feed(self, data: bytes | bytearray | memoryview) -> Head | None:
+    def feed(self, data: Buffer) -> Head | None:
         """Take the next bytes of the stream.
 
         Returns the head once it is complete, and has the bytes behind it in ``rest``; until then returns None.

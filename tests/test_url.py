@@ -110,7 +110,7 @@ def test_a_host_may_be_as_long_as_a_name_can_be() -> None:
 def test_what_is_not_a_str_is_a_type_error(url: object) -> None:
     for parse in (parse_url, parse_proxy_url):
         with pytest.raises(TypeError, match="a URL is a str"):
-            parse(url)  # type: ignore[operator]
+            parse(url)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
