@@ -352,7 +352,7 @@ class Decompressor:
         # The end of the output so far. zlib's decoder is of no use after a block with BFINAL set, but the stream may go
         # on there, and refer back (section 7.2.3.4); then a new decoder is given this.
         self._window = bytearray()
-        self._queue: deque[memoryview] = deque()
+        self._queue: deque[bytes] = deque()
         self._fin = False
         # Whether no block has begun: at the start of a message, and behind a block with BFINAL set.
         self._between_blocks = True
@@ -362,7 +362,7 @@ class Decompressor:
 
     def feed(self, data: Buffer, fin: bool) -> None:
         """Take (a part of) a frame's payload; ``fin`` says that the message's last byte is in it."""
-        owned = memoryview(bytes(data))
+        owned = bytes(data)
         for start in range(0, len(owned), _SLICE):
             self._queue.append(owned[start : start + _SLICE])
         self._fin = fin
@@ -385,7 +385,7 @@ class Decompressor:
             self._end_message()
         return output
 
-    def _inflate(self, data: Buffer, limit: int) -> bytes:
+    def _inflate(self, data: bytes, limit: int) -> bytes:
         context = self._context
         if context is None:
             context = self._context = zlib.decompressobj(-self._wbits, zdict=self._window)
@@ -393,16 +393,22 @@ class Decompressor:
             output = context.decompress(data, limit)
         except zlib.error as error:
             raise ProtocolError(Violation.INVALID_DEFLATE_DATA, str(error)) from error
-        self._window += output[-(1 << self._wbits) :]
-        del self._window[: -(1 << self._wbits)]
+        self._remember(output)
         rest = context.unused_data if context.eof else context.unconsumed_tail
         if rest:
-            self._queue.appendleft(memoryview(rest))
+            self._queue.appendleft(rest)
         self._between_blocks = context.eof
         self._full = len(output) == limit and not context.eof
         if context.eof:
             self._context = None
         return output
+
+    def _remember(self, output: bytes) -> None:
+        window = self._window
+        size = 1 << self._wbits
+        window += output[-size:]
+        if len(window) > size + (size >> 3):  # not each time, for the sake of small messages
+            del window[:-size]
 
     def _end_message(self) -> None:
         # Some senders forget the zero byte that begins the last, empty block, behind BFINAL or as an empty message.

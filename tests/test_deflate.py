@@ -844,11 +844,11 @@ def test_window_is_not_kept_from_message_to_message_without_context_takeover():
 
 
 @pytest.mark.parametrize("bits", BITS)
-def test_remembered_window_is_as_long_as_the_window(bits):
+def test_remembered_output_is_about_as_long_as_the_window(bits):
     decompressor = receiver(Parameters(client_max_window_bits=bits))
     for size in (100, 100000, 1, 300):
         inflate(decompressor, raw_deflate(os.urandom(size), zlib.Z_SYNC_FLUSH)[:-4], limit=5000)
-    assert len(decompressor._window) == 1 << bits
+    assert 1 << bits <= len(decompressor._window) <= (1 << bits) * 9 / 8
 
 
 # Data that is not valid
