@@ -114,11 +114,11 @@ def main() -> int:
     except wstest.NoPython27 as reason:
         print(f"Autobahn TestSuite skipped: {reason}")
         return 0
-    cases, groups = suite.list_cases(arguments.cases)
+    cases, groups, version = suite.describe(arguments.cases)
     roles = list(ROLES) if arguments.role == "both" else [arguments.role]
     results = {role: run_role(role, suite, cases, arguments.reports / role) for role in roles}
     if arguments.write_table:
-        write_table(ROOT / "docs" / "conformance.md", groups, results)
+        write_table(ROOT / "docs" / "conformance.md", groups, results, version)
     return 1 if any(verdicts.failed for verdicts in results.values()) else 0
 
 

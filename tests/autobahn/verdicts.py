@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
-from wstest import REQUIREMENTS
+from geventws.version import __version__
 
 # The suite gives these cases no other verdict, whatever the peer does.
 INFORMATIONAL = {"7.1.6", "7.13.1", "7.13.2"}
@@ -58,7 +58,7 @@ def judge(cases: Sequence[str], folder: Path) -> Verdicts:
     return verdicts
 
 
-def write_table(path: Path, groups: dict[str, str], roles: dict[str, Verdicts]) -> None:
+def write_table(path: Path, groups: dict[str, str], roles: dict[str, Verdicts], suite_version: str) -> None:
     """Write the page that records a whole run: a line for each group of cases, two columns for each role."""
     head = ["group", *(f"{role}: {word}" for role in roles for word in ("OK", "not OK"))]
     rows = [head, ["---", *["--:"] * (len(head) - 1)]]
@@ -72,7 +72,7 @@ def write_table(path: Path, groups: dict[str, str], roles: dict[str, Verdicts]) 
         PAGE.format(
             table="\n".join(f"| {' | '.join(row)} |" for row in rows),
             informational=_list(sorted(INFORMATIONAL)),
-            versions=_list(_versions()),
+            versions=_list([f"the TestSuite {suite_version}", *_versions()]),
         )
     )
 
@@ -82,13 +82,11 @@ def _group(case: str) -> str:
 
 
 def _versions() -> list[str]:
-    suite = next(line for line in REQUIREMENTS.read_text().splitlines() if line.startswith("autobahntestsuite=="))
     return [
-        f"geventws {version('geventws')}",
+        f"geventws {__version__}",
         f"gevent {version('gevent')}",
         f"{platform.python_implementation()} {platform.python_version()}",
         f"zlib {zlib.ZLIB_RUNTIME_VERSION}",
-        suite.replace("==", " "),
     ]
 
 

@@ -8,24 +8,33 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from gevent import subprocess
 
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 
-# Run by the suite's own Python: the cases that the patterns name, in the suite's order, and the names of the groups.
-LIST_CASES = """
+# Run by the suite's own Python: the cases that the patterns name, the names of the groups, and the suite's version.
+DESCRIBE = """
 import json, sys
+from autobahntestsuite import version
 from autobahntestsuite.case import CaseBasename, CaseCategories, Cases, CaseSetname, CaseSubCategories
 from autobahntestsuite.caseset import CaseSet
 cases = CaseSet(CaseSetname, CaseBasename, Cases, CaseCategories, CaseSubCategories)
-print(json.dumps([cases.parseSpecCases({"cases": sys.argv[1:]}), CaseCategories]))
+print(json.dumps([cases.parseSpecCases({"cases": sys.argv[1:]}), CaseCategories, version]))
 """
 
 
 class NoPython27(Exception):
     """There is nothing on this machine that the suite runs on."""
+
+
+class Description(NamedTuple):
+    """The cases to run in the suite's order, the names of all groups of cases, and the suite's version."""
+
+    cases: list[str]
+    groups: dict[str, str]
+    version: str
 
 
 class Suite:
@@ -34,11 +43,10 @@ class Suite:
     def __init__(self, home: Path) -> None:
         self.home = home
 
-    def list_cases(self, patterns: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-        """The cases that ``patterns`` (like ``7.*`` or ``9.1.1``) stand for, and the names of all groups."""
-        output = subprocess.check_output([self._program("python"), "-c", LIST_CASES, *patterns], env=_environment())
-        cases, groups = json.loads(output)
-        return cases, groups
+    def describe(self, patterns: Sequence[str]) -> Description:
+        """What ``patterns`` (like ``7.*`` or ``9.1.1``) stand for."""
+        output = subprocess.check_output([self._program("python"), "-c", DESCRIBE, *patterns], env=_environment())
+        return Description(*json.loads(output))
 
     def start(self, mode: str, spec: dict[str, Any], folder: Path) -> subprocess.Popen[bytes]:
         """Start ``wstest`` in ``mode``; its reports and what it prints go to ``folder``, which is emptied first."""
