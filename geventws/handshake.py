@@ -131,7 +131,7 @@ class ClientHandshake:
         fields = self._own_headers(url, origin, auth)
         for name in {name.lower() for name in given}:
             fields.pop(name, None)
-        request_headers = Headers([("Host", given.get("Host", url.host_header)), *fields.values()])
+        request_headers = Headers([("Host", given.get("Host") or url.host_header), *fields.values()])
         for name, value in given.items():
             if name.lower() != "host":
                 request_headers.add(name, value)

@@ -1,0 +1,307 @@
+"""The client: from a URL to an open WebSocket, through name lookup, TCP, a proxy, TLS and the opening handshake."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+from gevent import Timeout, socket
+
+from .connection import Options
+from .deflate import PerMessageDeflate
+from .dial import dial, resolve
+from .exceptions import HandshakeError, InvalidURL, ProxyError
+from .frames import Side
+from .handshake import ClientHandshake, checked_subprotocols
+from .http11 import BodyParser, Headers, HeadersLike, Request, Response, ResponseParser
+from .opening import Deadline, read_head, receive, send_all
+from .options import checked_timeout, deflate_settings
+from .tls import start_tls
+from .url import WebSocketURL, join, parse_url
+from .websocket import WebSocket
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .options import ConnectionOptions
+
+MAX_BODY = 2**20
+"""How much is read of the body of an answer other than 101, in bytes."""
+_REDIRECTS = (301, 302, 303, 307, 308)
+_BOUND_TO_ORIGIN = ("authorization", "cookie", "host", "proxy-authorization")
+
+
+class ProxyAgent(Protocol):
+    """A way to a host through some proxy."""
+
+    def connect(self, host: str, port: int, timeout: float | None) -> Any:
+        """A connected stream to the host: a socket, or what has the methods of one that `tls.TLSStream` names."""
+
+
+Proxy = bool | str | ProxyAgent | Iterable[str] | None
+
+
+def connect(
+    url: str,
+    *,
+    subprotocols: Iterable[str] = (),
+    headers: HeadersLike = None,
+    origin: str | None = None,
+    auth: tuple[str, str] | None = None,
+    version: int = 13,
+    compression: bool | PerMessageDeflate = True,
+    proxy: Proxy = True,
+    sock: Any = None,
+    ssl_context: ssl.SSLContext | None = None,
+    server_hostname: str | None = None,
+    source_address: tuple[str, int] | None = None,
+    open_timeout: float | None = 10,
+    max_redirects: int = 0,
+    on_redirect: Callable[[str, Request], object] | None = None,
+    process_request: Callable[[Request], object] | None = None,
+    websocket_class: type[WebSocket] = WebSocket,
+    **options: Unpack[ConnectionOptions],
+) -> WebSocket:
+    """Open a WebSocket (RFC 6455 section 4.1).
+
+    Args:
+        url: ``ws://``, ``wss://`` (or ``http://``, ``https://``), or ``ws+unix:/path/of/a/socket:/target``. A user name
+            and a password in it are sent as Basic credentials.
+        subprotocols: the subprotocols to offer, the preferred one first.
+        headers: further headers of the request, a mapping or pairs. Host and User-Agent replace the usual ones.
+        origin: the Origin header.
+        auth: user name and password, in place of those in the URL.
+        version: 13, or 8 for servers from before the RFC.
+        compression: whether to offer permessage-deflate (RFC 7692), or the settings with which to do so.
+        proxy: True takes the proxy that the environment names for this URL, None none. An object with
+            ``connect(host, port, timeout)`` that returns a connected stream is a proxy agent.
+        sock: a connected socket to use in place of a new connection. A wss URL still means TLS on it.
+        ssl_context: for wss; gevent's or the standard library's. By default the certificate is verified as
+            `ssl.create_default_context` does.
+        server_hostname: the name to expect in the certificate, in place of the URL's host; not of another origin's.
+        source_address: the local host and port to connect from.
+        open_timeout: one deadline over everything from the name lookup to the server's answer, redirects included, in
+            seconds; None for none. The body of a refusal is cut off there.
+        max_redirects: how many redirects to follow. Credentials, cookies and a Host header are not sent to another
+            origin, and TLS is not given up.
+        on_redirect: called before a redirect is followed, with the new URL and the request that will be sent there; may
+            edit that, for instance to give credentials to another origin, or raise to give up.
+        process_request: called with each request just before it is sent; may edit its headers, for instance to sign it.
+        websocket_class: what to make, a subclass of WebSocket.
+        options: see `connection.Options`.
+
+    Raises:
+        InvalidURL, ValueError, TypeError: an argument makes no sense; nothing was done yet.
+        TimeoutError: the deadline has passed.
+        OSError: no connection, or TLS failed (ssl.SSLError).
+        InvalidStatus: the server answered otherwise than with 101; the answer is the error's ``response``.
+        HandshakeError: the answer is not valid, or redirects to where it may not.
+        ProxyError: the proxy refuses.
+
+    The caller's own gevent.Timeout or kill passes as it is. Where the connection does not come about, the socket is
+    closed, also a given one.
+    """
+    target = _Target(parse_url(url), Headers(headers), auth, server_hostname)
+    way = _Way(proxy, sock, ssl_context, source_address)
+    _check_arguments(target, way, max_redirects, on_redirect)
+    settings = deflate_settings(compression)
+    begin = partial(
+        ClientHandshake,
+        subprotocols=checked_subprotocols(subprotocols),
+        origin=origin,
+        version=version,
+        deflate=settings,
+    )
+    make = partial(websocket_class, settings=settings, options=Options(**options))
+    handshake = begin(target.url, headers=target.headers, auth=target.auth)
+    with Deadline(checked_timeout("open_timeout", open_timeout), "the name lookup") as deadline:
+        while True:
+            stream = way.open(target, deadline)
+            try:
+                deadline.step = "the opening handshake"
+                if process_request is not None:
+                    process_request(handshake.request)
+                response, head = _exchange(stream, handshake.serialize())
+                if not (max_redirects and _is_redirect(response)):
+                    if response.status != 101:
+                        response.body = _read_body(stream, response, head, deadline)
+                    agreement = handshake.finish(response)
+                    request, shown = handshake.request, str(target.url)
+                    return make(
+                        stream, Side.CLIENT, agreement, request=request, response=response, head=head, url=shown
+                    )
+            except BaseException:
+                stream.close()
+                raise
+            stream.close()
+            max_redirects -= 1
+            target = target.redirected(response)
+            handshake = begin(target.url, headers=target.headers, auth=target.auth)
+            if on_redirect is not None:
+                on_redirect(str(target.url), handshake.request)
+
+
+@dataclass(frozen=True)
+class _Target:
+    """Where a request goes, and what goes nowhere else."""
+
+    url: WebSocketURL
+    headers: Headers
+    auth: tuple[str, str] | None
+    server_hostname: str | None
+
+    def redirected(self, response: Response) -> _Target:
+        """Where the response leads (RFC 7231 section 6.4); raises HandshakeError where that is not allowed."""
+        try:
+            url = join(self.url, response.headers["Location"])
+        except InvalidURL as error:
+            error.response = response
+            raise
+        if self.url.secure and not url.secure:
+            raise HandshakeError("the server redirects from wss to ws", response)
+        if url.origin == self.url.origin:
+            return replace(self, url=url)
+        kept = [(name, value) for name, value in self.headers.items() if name.lower() not in _BOUND_TO_ORIGIN]
+        return _Target(url, Headers(kept), None, None)
+
+
+@dataclass(frozen=True)
+class _Way:
+    """How to get to a server."""
+
+    proxy: Proxy
+    sock: Any
+    ssl_context: ssl.SSLContext | None
+    source_address: tuple[str, int] | None
+
+    def open(self, target: _Target, deadline: Deadline) -> Any:
+        """A stream to the server, non-blocking, with TLS where the URL says so."""
+        stream = self._reach(target.url, deadline)
+        if target.url.secure:
+            deadline.step = "the TLS handshake"
+            name = target.server_hostname or target.url.host.partition("%")[0].removesuffix(".")
+            if not name.isascii():
+                name = name.encode("idna").decode()
+            return start_tls(stream, self.ssl_context or _default_context(), server_hostname=name)
+        try:
+            stream.settimeout(0)
+        except BaseException:
+            stream.close()
+            raise
+        return stream
+
+    def _reach(self, url: WebSocketURL, deadline: Deadline) -> Any:
+        if self.sock is not None:
+            return self.sock
+        if url.unix_path is not None:
+            deadline.step = "the connection"
+            return _dial_unix(url.unix_path)
+        agent = _resolve_proxy(self.proxy, url)
+        if agent is not None:
+            deadline.step = "the proxy"
+            return agent.connect(url.host, url.port, deadline.remaining)
+        deadline.step = "the name lookup"
+        addresses = resolve(url.host, url.port)
+        deadline.step = "the connection"
+        return dial(addresses, self.source_address)
+
+
+def _check_arguments(target: _Target, way: _Way, max_redirects: int, on_redirect: object) -> None:
+    """ValueError or TypeError for what could have no effect, or a wrong one."""
+    if not isinstance(max_redirects, int) or isinstance(max_redirects, bool):
+        raise TypeError(f"max_redirects is a number, not {max_redirects!r}")
+    if max_redirects < 0:
+        raise ValueError(f"max_redirects is at least 0, not {max_redirects}")
+    if not max_redirects:
+        if on_redirect is not None:
+            raise ValueError("on_redirect needs max_redirects")
+        if not target.url.secure and (way.ssl_context is not None or target.server_hostname is not None):
+            raise ValueError("ssl_context and server_hostname are for wss URLs")
+    elif way.sock is not None:
+        raise ValueError("a redirect cannot be followed on the given sock")
+    if way.ssl_context is not None and not isinstance(way.ssl_context, ssl.SSLContext):
+        raise TypeError(f"ssl_context is an SSLContext, not {way.ssl_context!r}")
+    if way.source_address is not None and (way.sock is not None or target.url.unix_path is not None):
+        raise ValueError("source_address is for connections over TCP that are made here")
+
+
+def _exchange(stream: Any, request: bytes) -> tuple[Response, bytes]:
+    """Send the request; the head of the answer, and what came right behind it."""
+    send_all(stream, request)
+    parser = ResponseParser()
+    response = read_head(stream, parser)
+    if response is None:
+        raise HandshakeError("the server closed the connection without an answer")
+    return response, parser.rest
+
+
+def _is_redirect(response: Response) -> bool:
+    return response.status in _REDIRECTS and "Location" in response.headers
+
+
+def _read_body(stream: Any, response: Response, begin: bytes, deadline: Deadline) -> bytes:
+    """The first part of a refusal's body: what comes before the deadline, and before the connection breaks."""
+    parser = BodyParser(response, MAX_BODY)
+    try:
+        parser.feed(begin)
+        while not parser.done:
+            data = receive(stream)
+            if not data:
+                break
+            parser.feed(data)
+    except OSError:
+        pass
+    except Timeout as error:
+        if not deadline.is_cause_of(error):
+            raise
+    return parser.body
+
+
+def _dial_unix(path: str) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.connect(path)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+@cache
+def _default_context() -> ssl.SSLContext:
+    """Made once: it takes some 10 ms to load the authorities that the system trusts."""
+    return ssl.create_default_context()
+
+
+def _resolve_proxy(proxy: Proxy, url: WebSocketURL) -> ProxyAgent | None:
+    """The agent through which to go; None for none."""
+    if proxy is None or proxy is False:
+        return None
+    if not isinstance(proxy, bool | str | Iterable):
+        if hasattr(proxy, "connect"):
+            return proxy
+        raise TypeError(f"proxy is True, None, a URL or a proxy agent, not {proxy!r}")
+    if proxy is True and _environment_proxy(url) is None:
+        return None
+    raise ProxyError("proxies that are named by a URL come with a later version; give a proxy agent, or None")
+
+
+def _environment_proxy(url: WebSocketURL) -> str | None:
+    """The proxy that the environment names for this URL, unless NO_PROXY names its host."""
+    if _is_excepted(url.host, os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""):
+        return None
+    for name in (f"{url.scheme}_proxy", "socks_proxy", "https_proxy" if url.secure else "http_proxy", "all_proxy"):
+        value = os.environ.get(name) or os.environ.get(name.upper())
+        if value:
+            return value
+    return None
+
+
+def _is_excepted(host: str, exceptions: str) -> bool:
+    """Whether a list such as ``localhost,.example.com`` has the host, or a domain that it is in, or a ``*``."""
+    names = [name.strip().lstrip(".").lower() for name in exceptions.split(",")]
+    return any(name and (name in ("*", host) or host.endswith(f".{name}")) for name in names)

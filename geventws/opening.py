@@ -1,0 +1,135 @@
+"""A socket before it is a WebSocket's: waits under one deadline, whole writes, heads, and an end the peer can hear.
+
+The sockets are gevent's or the standard library's, plain or TLS, or a `tls.TLSStream`; they must be non-blocking. It is
+the hub that waits in any case.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from socket import SHUT_WR
+from ssl import SSLWantReadError, SSLWantWriteError
+from time import monotonic
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from gevent import Timeout
+from gevent.socket import wait_read, wait_write
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_CHUNK = 16384
+_LINGER = 1.0
+"""How long a peer that was refused may go on sending before it is cut off, in seconds."""
+_LINGER_SIZE = 2**20
+"""How much it may send meanwhile, in bytes."""
+
+Head = TypeVar("Head", covariant=True)
+
+
+class HeadParser(Protocol[Head]):
+    """What `read_head` needs of `http11.RequestParser` and `http11.ResponseParser`."""
+
+    def feed(self, data: bytes) -> Head | None: ...
+
+
+class Deadline:
+    """One deadline for all that happens inside its ``with`` statement: then TimeoutError is raised.
+
+    Any other exception passes as it is, a gevent.Timeout of the caller's among them.
+
+    Attributes:
+        step: what is being done, for the error's text; to be kept up to date.
+    """
+
+    def __init__(self, seconds: float | None, step: str) -> None:
+        self.step = step
+        self._seconds = seconds
+        self._end = 0.0
+        self._timeout: Timeout | None = None
+
+    @property
+    def remaining(self) -> float | None:
+        """How many seconds are left, 0 at least; None where there is no deadline."""
+        return None if self._seconds is None else max(0.0, self._end - monotonic())
+
+    def is_cause_of(self, error: BaseException) -> bool:
+        """Whether this is what the deadline itself throws into the greenlet when it passes."""
+        return error is self._timeout
+
+    def __enter__(self) -> Self:
+        if self._seconds is not None:
+            self._end = monotonic() + self._seconds
+            self._timeout = Timeout.start_new(self._seconds)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._timeout is None:
+            return
+        self._timeout.close()
+        if error is self._timeout:
+            raise TimeoutError(f"{self.step} took too long: the deadline of {self._seconds} s has passed") from None
+
+
+def receive(sock: Any) -> bytes:
+    """Wait for the next bytes; b"" at the end of the stream."""
+    while True:
+        try:
+            data: bytes = sock.recv(_CHUNK)
+            return data
+        except (BlockingIOError, SSLWantReadError):
+            wait_read(sock.fileno())
+        except SSLWantWriteError:
+            wait_write(sock.fileno())
+
+
+def send_all(sock: Any, data: bytes) -> None:
+    """Write all of it, waiting where the peer is slow."""
+    left = memoryview(data)
+    while left:
+        try:
+            sent = sock.send(left)
+        except SSLWantReadError:
+            wait_read(sock.fileno())
+            continue
+        except (BlockingIOError, SSLWantWriteError):
+            sent = 0
+        if not sent:  # gevent's SSLSocket says 0 where others raise
+            wait_write(sock.fileno())
+        left = left[sent:]
+
+
+def read_head(sock: Any, parser: HeadParser[Head]) -> Head | None:
+    """Feed a parser until it has a head; None where the stream ends before. Raises what the parser raises."""
+    while data := receive(sock):
+        head = parser.feed(data)
+        if head is not None:
+            return head
+    return None
+
+
+def hang_up(sock: Any) -> None:
+    """Close the socket so that the peer can read what was written last.
+
+    A peer that still sends would be answered with a reset, which may destroy what it has not read yet; so what it sends
+    is read and dropped for a short while.
+    """
+    try:
+        with suppress(OSError), Deadline(_LINGER, "the end of the connection"):
+            _half_close(sock)
+            left = _LINGER_SIZE
+            while left > 0 and (data := receive(sock)):
+                left -= len(data)
+    finally:
+        sock.close()
+
+
+def _half_close(sock: Any) -> None:
+    if hasattr(sock, "unwrap"):
+        # Sends close_notify; the peer's own one is not waited for.
+        with suppress(OSError, ValueError):
+            sock.unwrap()
+    sock.shutdown(SHUT_WR)

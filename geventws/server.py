@@ -1,0 +1,312 @@
+"""A WebSocket server on gevent's StreamServer: reads each connection's request, and runs a handler on its WebSocket."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import stat
+from collections.abc import Callable
+from contextlib import suppress
+from ssl import SSLContext
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import gevent
+from gevent import socket, ssl
+from gevent.event import Event
+from gevent.lock import BoundedSemaphore
+from gevent.server import StreamServer
+
+from .exceptions import ConnectionClosed, HandshakeError
+from .frames import CloseCode, CloseFrame
+from .http11 import RequestParser, refusal
+from .opening import Deadline, read_head
+from .protocol import State
+from .tls import start_tls
+from .upgrade import Clients, Upgrader
+from .websocket import WebSocket
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .options import UpgraderOptions
+
+logger = logging.getLogger("geventws")
+
+Handler = Callable[[WebSocket], object]
+
+_KILL_TIMEOUT = 1.0
+_TCP = (socket.AF_INET, socket.AF_INET6)
+_UNIX = "unix:"
+
+
+class WebSocketServer(StreamServer):
+    """A WebSocket server.
+
+    Each connection has a greenlet, in which ``handler(ws)`` runs. When the handler returns, the connection is closed
+    with 1000; when it raises an Exception, with 1011, and the exception is logged, except for the ConnectionClosed of a
+    client that has gone. When it is killed, the connection is ended with 1001.
+
+    Args:
+        listener: where to listen, as for gevent's StreamServer: an address such as ``("", 8000)``, ``":8000"`` or 8000;
+            a listening socket of gevent's or the standard library's; or ``"unix:/path/of/a/socket"``.
+        handler: what to run. A subclass may have a method of this name instead.
+        spawn: "default" (a greenlet for each connection), a number (the most connections at once), a gevent Pool, or a
+            function such as `gevent.spawn_raw`.
+        backlog: how many connections the kernel queues, 128 by default.
+        ssl_context: makes it a TLS server; a context of gevent's or the standard library's.
+        certfile: the same, with this certificate chain (a PEM file) in place of a context,
+        keyfile: and its private key, where the chain's file does not hold it.
+        options: those of `Upgrader`. Its ``open_timeout`` is one deadline over TLS and the request.
+
+    Raises ValueError or TypeError where an argument makes no sense, OSError where the certificate cannot be read.
+
+    Attributes:
+        address: where it listens once it is started: host and port, or the path of a unix socket.
+        clients: the open connections, a set that may be iterated over while it changes.
+    """
+
+    stop_timeout = 5
+    """How long `stop` waits for the handlers by default, in seconds."""
+
+    def __init__(
+        self,
+        listener: Any,
+        handler: Handler | None = None,
+        *,
+        spawn: Any = "default",
+        backlog: int | None = None,
+        ssl_context: SSLContext | None = None,
+        certfile: str | os.PathLike[str] | None = None,
+        keyfile: str | os.PathLike[str] | None = None,
+        **options: Unpack[UpgraderOptions],
+    ) -> None:
+        if handler is not None:
+            self.handler = handler
+        if not callable(getattr(self, "handler", None)):
+            raise TypeError("handler is a function that takes a WebSocket")
+        if spawn is None:
+            raise ValueError("spawn=None would run the handlers in the hub, where nothing can wait")
+        self._upgrader = Upgrader(**options)
+        self._ssl_context = _server_context(ssl_context, certfile, keyfile)
+        # What runs now: each connection's greenlet, and its WebSocket once there is one.
+        self._connections: dict[Any, WebSocket | None] = {}
+        self._gone = Event()
+        self._stopping = BoundedSemaphore()
+        self._own_path: Any = None
+        self._accept_delay: float = self.min_delay
+        super().__init__(listener, backlog=backlog, spawn=spawn)
+
+    @property
+    def clients(self) -> Clients:
+        return self._upgrader.clients
+
+    @property
+    def ssl_enabled(self) -> bool:
+        return self._ssl_context is not None
+
+    # Listening
+
+    def set_listener(self, listener: Any) -> None:
+        if isinstance(listener, str) and listener.startswith(_UNIX):
+            self.family = socket.AF_UNIX
+            self.address = listener.removeprefix(_UNIX)
+            if not self.address:
+                raise ValueError("the unix socket has no path")
+            return
+        super().set_listener(listener)
+        if hasattr(self, "socket"):
+            # It is accepted from in the hub, until nobody waits any more.
+            listener.setblocking(False)
+
+    def init_socket(self) -> None:
+        fresh = not hasattr(self, "socket")
+        if fresh and self.family == socket.AF_UNIX:
+            _remove_stale_socket(self.address)
+        super().init_socket()
+        if self.family in _TCP:
+            self.address = self.address[:2]
+        elif fresh:
+            self._own_path = self.address
+
+    @classmethod
+    def get_listener(cls, address: Any, backlog: int | None = None, family: int | None = None) -> Any:
+        try:
+            return super().get_listener(address, backlog, family)
+        except OSError as error:
+            # gevent takes "all addresses" for those of IPv6, which stand for IPv4 as well, where there is IPv6.
+            if family != socket.AF_INET6 or address[0] or error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+                raise
+            return super().get_listener(address, backlog, socket.AF_INET)
+
+    def close(self) -> None:
+        """Stop listening; the connections go on."""
+        super().close()
+        if self._own_path is not None:
+            with suppress(FileNotFoundError):
+                os.unlink(self._own_path)
+            self._own_path = None
+
+    def do_read(self) -> Any:
+        """Accept a connection, in the hub. One that has failed already is passed over (see accept(2))."""
+        try:
+            accepted = super().do_read()
+        except OSError as error:
+            if self.is_fatal_error(error):
+                raise
+            if error.errno != errno.ECONNABORTED:
+                self._pause_accepting(error)
+            return None
+        self._accept_delay = self.min_delay
+        return accepted
+
+    def _pause_accepting(self, error: OSError) -> None:
+        """There are no descriptors, say, or there is no memory: try again soon, and ever later."""
+        if self._accept_delay == self.min_delay:
+            logger.error("cannot accept connections, will try again: %s", error)
+        self.stop_accepting()
+        timer: Any = self.loop.timer(self._accept_delay)
+        timer.start(self._start_accepting_if_started)  # type: ignore[attr-defined]
+        self._timer = timer  # which `stop_accepting` knows
+        self._accept_delay = min(self.max_delay, 2 * self._accept_delay)
+
+    # Serving
+
+    def handle(self, sock: Any, address: Any) -> None:
+        """Serve one connection from its begin to its end, in its own greenlet."""
+        if not self.started:
+            return
+        me = gevent.getcurrent()
+        self._connections[me] = None
+        try:
+            ws = self._open(sock, address)
+            if ws is not None:
+                self._connections[me] = ws
+                self._run(ws, address)
+        except Exception:
+            logger.error("the connection from %s failed", address, exc_info=True)
+        finally:
+            del self._connections[me]
+            self._gone.set()
+
+    def _open(self, sock: Any, address: Any) -> WebSocket | None:
+        """Read the request and answer it; None where no WebSocket comes of it."""
+        parser = RequestParser()
+        stream, secured = sock, self._ssl_context is None
+        ws = None
+        try:
+            try:
+                with Deadline(self._upgrader.open_timeout, "the request"):
+                    sock.settimeout(0)
+                    if sock.family in _TCP:
+                        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    if self._ssl_context is not None:
+                        stream = start_tls(sock, self._ssl_context, server_side=True)
+                        secured = True
+                    request = read_head(stream, parser)
+            except TimeoutError as error:
+                if not secured:
+                    raise
+                raise HandshakeError(str(error), refusal(408, str(error))) from None
+            if request is not None:
+                ws = self._upgrader.upgrade(request, stream, parser.rest)
+        except HandshakeError as error:
+            self._upgrader.refuse(stream, error)
+        except OSError as error:
+            logger.info("the connection from %s ended before it was open: %s", address, error)
+        finally:
+            if ws is None:
+                stream.close()
+        return ws
+
+    def _run(self, ws: WebSocket, address: Any) -> None:
+        """Run the handler, and end the connection in the way that fits."""
+        try:
+            try:
+                self.handler(ws)
+            except Exception as error:
+                # A handler need not catch what `recv` and `send` raise when the client goes. Where the client is still
+                # there, it is another connection of the handler's that has ended, an error like any other.
+                if not isinstance(error, ConnectionClosed) or ws.state is State.OPEN:
+                    logger.error("the handler failed for %s", address, exc_info=True)
+                ws.close(CloseCode.INTERNAL_ERROR)
+            else:
+                ws.close()
+        except BaseException:
+            ws.start_close(CloseFrame(CloseCode.GOING_AWAY))
+            raise
+        finally:
+            if ws.state is not State.CLOSED:
+                ws.terminate()
+
+    # Stopping
+
+    def stop(self, timeout: float | None = None, code: int = CloseCode.GOING_AWAY) -> None:
+        """Stop listening, close all connections, and wait for their handlers to end.
+
+        All close frames go out at once. Connections that are not open yet are ended. A second call waits for the first.
+
+        Args:
+            timeout: how long to wait, in seconds, before the handlers that still run are killed; by default
+                `stop_timeout`.
+            code: the close code; 1012 tells clients that the server will be back.
+
+        Raises ValueError or TypeError where the close code is not allowed; nothing was stopped then.
+        """
+        frame = CloseFrame.checked(code, "")
+        with self._stopping:
+            self.close()
+            me = gevent.getcurrent()
+            for connection, ws in list(self._connections.items()):
+                if ws is not None:
+                    ws.start_close(frame)
+                elif connection is not me:
+                    gevent.kill(connection)
+            if not self._wait_for_handlers(self.stop_timeout if timeout is None else timeout):
+                for connection in list(self._connections):
+                    if connection is not me:
+                        gevent.kill(connection)
+                self._wait_for_handlers(_KILL_TIMEOUT)
+
+    def _wait_for_handlers(self, timeout: float) -> bool:
+        """Whether all handlers have ended in time, but the one that calls this, which cannot wait for itself."""
+        me = gevent.getcurrent()
+        deadline = monotonic() + timeout
+        while any(connection is not me for connection in self._connections):
+            self._gone.clear()
+            if not self._gone.wait(max(0.0, deadline - monotonic())):
+                return False
+        return True
+
+
+def _server_context(
+    context: SSLContext | None, certfile: str | os.PathLike[str] | None, keyfile: str | os.PathLike[str] | None
+) -> SSLContext | None:
+    if context is not None:
+        if certfile is not None or keyfile is not None:
+            raise ValueError("certfile and keyfile are for a server without an ssl_context")
+        if not isinstance(context, SSLContext):
+            raise TypeError(f"ssl_context is an SSLContext, not {context!r}")
+        return context
+    if certfile is None:
+        if keyfile is not None:
+            raise ValueError("keyfile needs certfile")
+        return None
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made.load_cert_chain(certfile, keyfile)
+    return made
+
+
+def _remove_stale_socket(path: Any) -> None:
+    """Remove a unix socket on which nobody listens any more; a program that was killed leaves it behind."""
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.settimeout(0)
+            sock.connect(path)
+    except ConnectionRefusedError:
+        os.unlink(path)
+    except OSError:
+        pass  # there is no such socket, or it is in use: binding to it will tell

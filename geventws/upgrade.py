@@ -1,0 +1,311 @@
+"""One request to open a WebSocket and its socket become a WebSocket, or are answered with an HTTP error."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Set
+from typing import TYPE_CHECKING, Any
+
+from .connection import Options
+from .deflate import PerMessageDeflate
+from .exceptions import HandshakeError
+from .frames import Side
+from .handshake import Agreement, Origins, SelectSubprotocol, ServerHandshake, is_upgrade, protected_headers
+from .http11 import Request, Response, http_date, refusal
+from .opening import Deadline, hang_up, send_all
+from .options import checked_timeout, deflate_settings
+from .websocket import WebSocket
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .options import ConnectionOptions
+
+logger = logging.getLogger("geventws")
+
+RETRY_AFTER = 5
+"""What the Retry-After header of a 503 says, in seconds."""
+
+ProcessRequest = Callable[[Request], Response | None]
+ProcessResponse = Callable[[Request, Response], Response | None]
+OnHandshakeError = Callable[[HandshakeError, Request | None], Response | None]
+
+
+class Clients(Set[WebSocket]):
+    """The WebSockets whose TCP connection has not ended yet.
+
+    A WebSocket leaves by itself. Iterating goes over those that are there when it begins, whatever happens meanwhile.
+    """
+
+    def __init__(self) -> None:
+        self._websockets: set[WebSocket] = set()
+
+    def __contains__(self, ws: object) -> bool:
+        return ws in self._websockets
+
+    def __iter__(self) -> Iterator[WebSocket]:
+        return iter(list(self._websockets))
+
+    def __len__(self) -> int:
+        return len(self._websockets)
+
+    def __repr__(self) -> str:
+        return f"<Clients: {len(self)}>"
+
+    @classmethod
+    def _from_iterable(cls, it: Iterable[Any]) -> set[Any]:
+        return set(it)  # what & and - make
+
+
+class Upgrader:
+    """Makes WebSockets of requests that another server has read; `WebSocketServer` and `WebSocketApp` use one.
+
+    Args:
+        path: the one path (as it is sent, without the query) at which there is a WebSocket; elsewhere there is 404.
+            None: every path. Override `should_handle` for another rule.
+        origins: which pages may connect: "same", "*" or a list, see `handshake.ServerHandshake`. Others get 403.
+        subprotocols: those the server speaks, the preferred one first.
+        select_subprotocol: called with the list of the subprotocols that the client offers and the request, where it
+            offers any; returns one of them or None, in place of the first of ``subprotocols`` that is offered.
+        compression: True or a PerMessageDeflate accepts permessage-deflate (RFC 7692).
+        process_request: called with each valid opening handshake, and with each plain HTTP request. A Response that it
+            returns is the answer: a refusal, or for plain HTTP, say, that of a health check. On None things go on: a
+            plain HTTP request gets 426. What it puts into ``request.user`` and ``request.data`` the handler finds as
+            ``ws.request.user`` and ``ws.data``.
+        process_response: called with the request and the 101 that will answer it; may add headers, or return another
+            Response with status 101. What the handshake itself needs must stay as it is.
+        on_handshake_error: called with each HandshakeError for which a request is refused and with the request, None
+            where that could not even be read; returns the Response to send in place of ``error.response``, or None.
+        track_clients: whether `clients` holds the connections.
+        max_connections: how many connections there may be at once, those being opened included. Beyond it there is 503.
+        websocket_class: what to make, a subclass of WebSocket.
+        open_timeout: how long writing the answer may take, in seconds; for `WebSocketServer` also how long TLS and the
+            request may take. None for ever.
+        options: see `connection.Options`.
+
+    A hook may wait. One that raises an Exception is logged, and the request gets 500.
+    Raises ValueError or TypeError where an argument makes no sense.
+
+    Attributes:
+        clients: the open connections, a set that may be iterated over while it changes.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: str | None = None,
+        origins: Origins = "same",
+        subprotocols: Iterable[str] = (),
+        select_subprotocol: SelectSubprotocol | None = None,
+        compression: bool | PerMessageDeflate = False,
+        process_request: ProcessRequest | None = None,
+        process_response: ProcessResponse | None = None,
+        on_handshake_error: OnHandshakeError | None = None,
+        track_clients: bool = True,
+        max_connections: int | None = None,
+        websocket_class: type[WebSocket] = WebSocket,
+        open_timeout: float | None = 10,
+        **options: Unpack[ConnectionOptions],
+    ) -> None:
+        if path is not None and not path.startswith("/"):
+            raise ValueError(f"path begins with a slash, unlike {path!r}")
+        if max_connections is not None and max_connections < 1:
+            raise ValueError(f"max_connections is at least 1, not {max_connections}")
+        self._path = path
+        self._process_request = _checked_hook("process_request", process_request)
+        self._process_response = _checked_hook("process_response", process_response)
+        self._on_handshake_error = _checked_hook("on_handshake_error", on_handshake_error)
+        self._track_clients = track_clients
+        self._max_connections = max_connections
+        self._websocket_class = websocket_class
+        self.open_timeout = checked_timeout("open_timeout", open_timeout)
+        self._options = Options(**options)
+        self._deflate = deflate_settings(compression)
+        self._handshake = ServerHandshake(
+            origins=origins,
+            subprotocols=subprotocols,
+            select_subprotocol=_checked_hook("select_subprotocol", select_subprotocol),
+            deflate=self._deflate,
+        )
+        self.clients = Clients()
+        self._open = 0
+        self._opening = 0
+
+    def should_handle(self, request: Request) -> bool:
+        """Whether there is a WebSocket at the request's path; to be overridden."""
+        return self._path is None or request.path == self._path
+
+    def upgrade(
+        self, request: Request, sock: Any, head: bytes = b"", *, environ: dict[str, Any] | None = None
+    ) -> WebSocket | None:
+        """Answer a request, and make a WebSocket of its socket where it is an opening handshake that is accepted.
+
+        The socket is used up in any case: it is the WebSocket's, or is closed.
+
+        Args:
+            request: the request.
+            sock: the socket it came from: gevent's or the standard library's, plain or TLS.
+            head: what has been read of the socket behind the request.
+            environ: the WSGI environment, where there is one; it becomes ``ws.environ``.
+
+        Returns None where the request was refused, or answered by ``process_request``, or its client has gone away.
+        """
+        self._opening += 1
+        try:
+            response, agreement = self._answer(request)
+            if self._send(sock, response) and agreement is not None:
+                return self._make(sock, agreement, request, response, head, environ)
+        except BaseException:
+            sock.close()
+            raise
+        finally:
+            self._opening -= 1
+        hang_up(sock)
+        return None
+
+    def refuse(self, sock: Any, error: HandshakeError, request: Request | None = None) -> None:
+        """Answer a request that cannot be read, or is not accepted, with the error's response; closes the socket."""
+        try:
+            self._send(sock, self._refusal(error, request))
+        except BaseException:
+            sock.close()
+            raise
+        hang_up(sock)
+
+    # What to answer
+
+    def _answer(self, request: Request) -> tuple[Response, Agreement | None]:
+        try:
+            return self._decide(request)
+        except HandshakeError as error:
+            return self._refusal(error, request), None
+
+    def _decide(self, request: Request) -> tuple[Response, Agreement | None]:
+        """Raises HandshakeError where the request is refused, by the rules or because a hook failed."""
+        upgrade = is_upgrade(request)
+        if upgrade:
+            self._check(request)
+        answer = self._call("process_request", self._processed, request)
+        if answer is not None:
+            return answer, None
+        if not upgrade:
+            self._check(request)
+        response, agreement = self._call("select_subprotocol", self._handshake.accept, request)
+        return self._call("process_response", self._edited, request, response), agreement
+
+    def _check(self, request: Request) -> None:
+        if not self._call("should_handle", self.should_handle, request):
+            text = "there is no WebSocket here"
+            raise HandshakeError(text, refusal(404, text))
+        self._handshake.check(request)
+        if self._max_connections is not None and self._open + self._opening > self._max_connections:
+            text = f"the server has its {self._max_connections} connections"
+            raise HandshakeError(text, refusal(503, text, [("Retry-After", str(RETRY_AFTER))]))
+
+    def _processed(self, request: Request) -> Response | None:
+        answer = None if self._process_request is None else self._process_request(request)
+        return None if answer is None else _final(answer, request)
+
+    def _edited(self, request: Request, response: Response) -> Response:
+        """The 101 as the user's function leaves it; ValueError where it takes away what the handshake needs."""
+        if self._process_response is None:
+            return response
+        settled = protected_headers(response.headers)
+        response = self._process_response(request, response) or response
+        if response.status != 101 or protected_headers(response.headers) != settled:
+            raise ValueError("process_response changed what the opening handshake itself needs")
+        response.serialize()
+        return response
+
+    def _refusal(self, error: HandshakeError, request: Request | None) -> Response:
+        logger.info("refused an opening handshake: %s", error)
+        if self._on_handshake_error is not None:
+            try:
+                answer = self._on_handshake_error(error, request)
+                if answer is not None:
+                    return _final(answer, request)
+            except Exception:
+                logger.error("on_handshake_error failed", exc_info=True)
+        return _final(error.response or _failed(), request)
+
+    def _call(self, name: str, hook: Callable[..., Any], *arguments: Any) -> Any:
+        """Call what the user gave; where it raises, that is logged, and the request refused with 500."""
+        try:
+            return hook(*arguments)
+        except Exception as error:
+            logger.error("%s failed", name, exc_info=True)
+            raise HandshakeError(f"{name} failed", _failed()) from error
+
+    # What to do with the socket
+
+    def _send(self, sock: Any, response: Response) -> bool:
+        """Write the answer; False where the peer is gone or does not read."""
+        try:
+            sock.settimeout(0)
+            with Deadline(self.open_timeout, "writing the answer"):
+                send_all(sock, response.serialize())
+        except OSError as error:
+            logger.info("could not answer an opening handshake: %s", error)
+            sock.close()
+            return False
+        return True
+
+    def _make(
+        self,
+        sock: Any,
+        agreement: Agreement,
+        request: Request,
+        response: Response,
+        head: bytes,
+        environ: dict[str, Any] | None,
+    ) -> WebSocket:
+        ws = self._websocket_class(
+            sock,
+            Side.SERVER,
+            agreement,
+            request=request,
+            response=response,
+            head=head,
+            settings=self._deflate,
+            options=self._options,
+            environ=environ,
+            on_closed=self._closed,
+        )
+        self._open += 1
+        if self._track_clients:
+            self.clients._websockets.add(ws)
+        return ws
+
+    def _closed(self, ws: WebSocket) -> None:
+        self._open -= 1
+        self.clients._websockets.discard(ws)
+
+
+def _checked_hook(name: str, hook: Any) -> Any:
+    if hook is not None and not callable(hook):
+        raise TypeError(f"{name} is a function or None, not {hook!r}")
+    return hook
+
+
+def _failed() -> Response:
+    return refusal(500, "the server failed to answer")
+
+
+def _final(response: Response, request: Request | None) -> Response:
+    """An answer other than 101 as it is sent; ValueError where it cannot be. The connection ends with it."""
+    if response.status < 200:
+        raise ValueError(f"{response.status} does not answer a request")
+    headers = response.headers.copy()
+    if "close" not in (headers.get("Connection") or "").lower():
+        headers["Connection"] = "close"  # RFC 7230 section 6.6
+    if "Date" not in headers:
+        headers["Date"] = http_date(time.time())
+    body = response.body
+    if request is not None and request.method == "HEAD":
+        # RFC 7231 section 4.3.2: the head that a GET would get, and no body.
+        headers["Content-Length"] = str(len(body))
+        body = b""
+    answer = Response(response.status, response.reason, headers, body)
+    answer.serialize()  # raises where Content-Length does not agree with the body
+    return answer
