@@ -1,3 +1,56 @@
 """WebSocket client and server for gevent (RFC 6455, RFC 7692)."""
 
 from __future__ import annotations
+
+from .client import connect
+from .deflate import PerMessageDeflate
+from .exceptions import (
+    ConcurrencyError,
+    ConnectionClosed,
+    ConnectionClosedError,
+    ConnectionClosedOK,
+    HandshakeError,
+    InvalidHeader,
+    InvalidState,
+    InvalidStatus,
+    InvalidURL,
+    ProtocolError,
+    ProxyError,
+    Violation,
+    WebSocketError,
+)
+from .frames import CloseCode, CloseFrame
+from .http11 import Headers, Request, Response
+from .protocol import State
+from .server import WebSocketServer
+from .upgrade import Upgrader
+from .version import __version__
+from .websocket import WebSocket
+
+__all__ = [
+    "CloseCode",
+    "CloseFrame",
+    "ConcurrencyError",
+    "ConnectionClosed",
+    "ConnectionClosedError",
+    "ConnectionClosedOK",
+    "HandshakeError",
+    "Headers",
+    "InvalidHeader",
+    "InvalidState",
+    "InvalidStatus",
+    "InvalidURL",
+    "PerMessageDeflate",
+    "ProtocolError",
+    "ProxyError",
+    "Request",
+    "Response",
+    "State",
+    "Upgrader",
+    "Violation",
+    "WebSocket",
+    "WebSocketError",
+    "WebSocketServer",
+    "__version__",
+    "connect",
+]
