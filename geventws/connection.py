@@ -12,7 +12,6 @@ import os
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from time import monotonic
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from gevent import getcurrent
@@ -21,8 +20,9 @@ from gevent.hub import Waiter
 
 from .deflate import Compressor, Decompressor, PerMessageDeflate
 from .exceptions import ConnectionClosed, ConnectionClosedError, ConnectionClosedOK, InvalidState, ProtocolError
-from .frames import MAX_CLOSE_REASON, CloseCode, CloseFrame, Opcode, Side
+from .frames import FIN, MAX_CLOSE_REASON, CloseCode, CloseFrame, Opcode, Side
 from .hubs import shared
+from .kernels import now
 from .protocol import HELD_LIMIT, Event as ProtocolEvent, Ping, Pong, Protocol, State
 from .transport import HIGH_WATER, Transport
 
@@ -66,7 +66,7 @@ class Options:
 
     def __post_init__(self) -> None:
         for name in ("close_timeout", "ping_interval", "ping_timeout", "send_timeout"):
-            self._check_number(name, (int, float), 0)
+            self._check_number(name, float, 0)
         for name in ("max_size", "max_fragments"):
             self._check_number(name, int, 1)
         for name in ("auto_cork", "auto_pong", "validate_utf8"):
@@ -75,11 +75,11 @@ class Options:
         if self.masking_keys is not None and not callable(self.masking_keys):
             raise TypeError("masking_keys is a function or None")
 
-    def _check_number(self, name: str, types: type | tuple[type, ...], least: int) -> None:
+    def _check_number(self, name: str, kind: type[int | float], least: int) -> None:
         value: Any = getattr(self, name)
         if value is None:
             return
-        if not isinstance(value, types) or isinstance(value, bool):
+        if not isinstance(value, int | kind) or isinstance(value, bool):
             raise TypeError(f"{name} is a number or None, not {value!r}")
         if not value >= least or (name == "ping_interval" and value == 0):
             raise ValueError(f"{name} is too small: {value!r}")
@@ -155,7 +155,7 @@ class Connection:
         self.local_address = sock.getsockname()
         self.remote_address = _peer_name(sock)
         self.latency: float | None = None
-        self.last_received = monotonic()
+        self.last_received = now()
         self._on_closed = on_closed
         self._on_ping: Callable[[bytes], object] | None = None
         self._on_pong: Callable[[bytes], object] | None = None
@@ -179,14 +179,14 @@ class Connection:
         self._deadline = 0.0
         self._lingering = False
         self._offloaded = False
-        self._transport = Transport(sock, self, common.hub, common.view)
+        self._transport = Transport(sock, self, common.hub, common.buffer)
         self._pulse = (
             None
             if options.ping_interval is None
             else common.heartbeats.add(self, options.ping_interval, options.ping_timeout)
         )
         if head:
-            self._handle(self._protocol.receive(head))
+            self._handle(self._protocol.receive(bytearray(head), len(head)))
         self._update_reading()
 
     def _new_compressor(self) -> Compressor | None:
@@ -195,9 +195,9 @@ class Connection:
 
     # Receiving, in the hub
 
-    def bytes_received(self, data: memoryview) -> None:
-        self.last_received = self._shared.ran_at = monotonic()
-        events = self._protocol.receive(data)
+    def bytes_received(self, data: bytearray, size: int) -> None:
+        self.last_received = self._shared.ran_at = now()
+        events = self._protocol.receive(data, size)
         if events:
             self._handle(events)
         self._deliver()
@@ -218,7 +218,7 @@ class Connection:
             self._uncork()
 
     def _uncork(self) -> None:
-        self._shared.ran_at = monotonic()
+        self._shared.ran_at = now()
         self._auto_corked = False
         if not self._corks:
             self._transport.corked = False
@@ -241,7 +241,7 @@ class Connection:
             self._protocol.job = None
             self._protocol.discard()
             return
-        self._shared.ran_at = monotonic()
+        self._shared.ran_at = now()
         if isinstance(result, BaseException) and not isinstance(result, ProtocolError):
             logger.error("a message could not be inflated", exc_info=result)
             self._protocol.job = None
@@ -256,7 +256,7 @@ class Connection:
         protocol = self._protocol
         if protocol.job is None and protocol.held <= HELD_LIMIT // 4:
             if protocol.has_tail:
-                self._handle(protocol.receive(b""))
+                self._handle(protocol.go_on())
             self._update_reading()
 
     def _handle(self, events: list[ProtocolEvent]) -> None:
@@ -264,7 +264,7 @@ class Connection:
             if isinstance(event, Ping):
                 if self._options.auto_pong and self._protocol.close_sent is None:
                     # RFC 6455 section 5.5.3: an endpoint may answer the newest ping only.
-                    self._transport.write_latest(self._protocol.encode_control(Opcode.PONG, event.data))
+                    self._transport.write_latest(self._protocol.encode(FIN | Opcode.PONG, event.data))
             elif isinstance(event, Pong):
                 self._pong_received(event.data)
             elif isinstance(event, CloseFrame):
@@ -297,18 +297,18 @@ class Connection:
         return data
 
     def _send_ping(self, data: bytes, result: AsyncResult[float] | None) -> None:
-        self._pings[data] = (result, monotonic())
-        self._transport.write(self._protocol.encode_control(Opcode.PING, data))
+        self._pings[data] = (result, now())
+        self._transport.write(self._protocol.encode(FIN | Opcode.PING, data))
 
     def _pong_received(self, data: bytes) -> None:
         """RFC 6455 section 5.5.3: a pong answers the ping with its data and all before it; unasked ones mean nothing."""
         if data not in self._pings:
             return
-        now = monotonic()
+        received_at = now()
         while self._pings:
             first = next(iter(self._pings))
             result, sent_at = self._pings.pop(first)
-            self.latency = now - sent_at
+            self.latency = received_at - sent_at
             if result is not None:
                 result.set(self.latency)
             if first == data:
@@ -321,7 +321,7 @@ class Connection:
         return self._transport.buffered <= HIGH_WATER
 
     def drained(self) -> None:
-        self._shared.ran_at = monotonic()
+        self._shared.ran_at = now()
         if not self._transport.buffered:
             if self._flushed is not None:
                 self._flushed.set()
@@ -375,7 +375,7 @@ class Connection:
     def _read_to_close(self) -> None:
         if self._transport.closed:
             return
-        self._handle(self._protocol.receive(b""))
+        self._handle(self._protocol.go_on())
         self._deliver()
         self._update_reading()
 
@@ -403,7 +403,7 @@ class Connection:
         timeout = self._options.close_timeout
         if self._closing_timer is not None or timeout is None or self._transport.closed:
             return
-        self._deadline = monotonic() + timeout
+        self._deadline = now() + timeout
         self._closing_timer = self._hub.loop.timer(timeout, ref=False)
         self._closing_timer.start(self._end, f"the closing handshake took more than {timeout} s", None)
 
@@ -414,7 +414,7 @@ class Connection:
         self._lingering = True
         left = LINGER
         if self._closing_timer is not None:
-            left = max(0.0, min(LINGER, self._deadline - monotonic()))
+            left = max(0.0, min(LINGER, self._deadline - now()))
             self._closing_timer.stop()
             self._closing_timer.close()
         self._closing_timer = self._hub.loop.timer(left, ref=False)

@@ -1,4 +1,4 @@
-"""One WebSocket frame (RFC 6455 section 5): opcodes, header bytes, close payloads, masking.
+"""One WebSocket frame (RFC 6455 section 5): opcodes, header bytes, close payloads, masking keys.
 
 Nothing here remembers anything from one frame to the next: what depends on the role, on the frames before or on
 what was negotiated is the business of `protocol`.
@@ -12,8 +12,7 @@ from enum import Enum, IntEnum
 from typing import NamedTuple
 
 from .exceptions import ProtocolError, Violation
-
-Buffer = bytes | bytearray | memoryview
+from .kernels import Buffer as Buffer
 
 
 class Side(Enum):
@@ -117,52 +116,69 @@ class CloseFrame(NamedTuple):
         return cls(int(code), reason)
 
 
-class FrameHeader(NamedTuple):
-    """A frame's header as it stands on the wire; ``size`` is the header's own length, with the masking key."""
+class FrameHeader:
+    """A frame's header as it stands on the wire, read into the same object again and again.
 
-    first: int
-    """FIN, RSV1 to RSV3 and the opcode."""
-    masking_key: bytes | None
-    payload_length: int
-    size: int
-
-
-def decode_header(data: Buffer, offset: int, end: int) -> FrameHeader | None:
-    """Read the frame header at ``offset``; None where it is not all there yet, ProtocolError where it is not valid.
-
-    What the bytes at hand already show to be wrong is reported without waiting for the rest.
+    Attributes:
+        first: FIN, RSV1 to RSV3 and the opcode.
+        masked: whether there is a masking key.
+        key: the masking key, its four bytes in little-endian order.
+        length: the payload's length.
+        size: the header's own length, with the masking key.
     """
-    if end - offset < 2:
-        return None
-    first = data[offset]
-    second = data[offset + 1]
-    length = second & 0x7F
-    if first & 0x08:
-        check_control(first, length)
-    elif first & 0x0F > Opcode.BINARY:
-        raise ProtocolError(Violation.INVALID_OPCODE, f"{first & 0x0F:#x}")
-    position = offset + 2
-    if length == 126:
-        position += 2
-        if position > end:
-            return None
-        length = data[offset + 2] << 8 | data[offset + 3]
-        if length < 126:
-            raise ProtocolError(Violation.NON_MINIMAL_PAYLOAD_LENGTH)
-    elif length == 127:
-        position += 8
-        if position > end:
-            return None
-        length = int.from_bytes(data[offset + 2 : position], "big")
-        if length >> 63:
-            raise ProtocolError(Violation.INVALID_PAYLOAD_LENGTH)
-        if length < 0x10000:
-            raise ProtocolError(Violation.NON_MINIMAL_PAYLOAD_LENGTH)
-    if not second & MASKED:
-        return FrameHeader(first, None, length, position - offset)
-    if position + 4 > end:
-        return None
-    return FrameHeader(first, bytes(data[position : position + 4]), length, position + 4 - offset)
+
+    __slots__ = ("first", "key", "length", "masked", "size")
+
+    def __init__(self) -> None:
+        self.first = 0
+        self.masked = False
+        self.key = 0
+        self.length = 0
+        self.size = 0
+
+    def read(self, data: bytearray, offset: int, end: int) -> bool:
+        """Read the header at ``offset``; False where it is not all there yet, ProtocolError where it is not valid.
+
+        What the bytes at hand already show to be wrong is reported without waiting for the rest.
+        """
+        if end - offset < 2:
+            return False
+        first = data[offset]
+        second = data[offset + 1]
+        length = second & 0x7F
+        if first & 0x08:
+            check_control(first, length)
+        elif first & 0x0F > 0x2:
+            raise ProtocolError(Violation.INVALID_OPCODE, f"{first & 0x0F:#x}")
+        position = offset + 2
+        if length == 126:
+            position += 2
+            if position > end:
+                return False
+            length = data[offset + 2] << 8 | data[offset + 3]
+            if length < 126:
+                raise ProtocolError(Violation.NON_MINIMAL_PAYLOAD_LENGTH)
+        elif length == 127:
+            position += 8
+            if position > end:
+                return False
+            if data[offset + 2] & 0x80:
+                raise ProtocolError(Violation.INVALID_PAYLOAD_LENGTH)
+            length = 0
+            for i in range(offset + 2, position):
+                length = length << 8 | data[i]
+            if length < 0x10000:
+                raise ProtocolError(Violation.NON_MINIMAL_PAYLOAD_LENGTH)
+        self.masked = second & MASKED != 0
+        if self.masked:
+            if position + 4 > end:
+                return False
+            self.key = data[position] | data[position + 1] << 8 | data[position + 2] << 16 | data[position + 3] << 24
+            position += 4
+        self.first = first
+        self.length = length
+        self.size = position - offset
+        return True
 
 
 def check_control(first: int, length: int) -> None:
@@ -173,28 +189,6 @@ def check_control(first: int, length: int) -> None:
         raise ProtocolError(Violation.EXPECTED_FIN)
     if length > MAX_CONTROL_PAYLOAD:
         raise ProtocolError(Violation.INVALID_CONTROL_PAYLOAD_LENGTH)
-
-
-def encode_header(first: int, length: int, masking_key: bytes | None) -> bytes:
-    """A frame's header with the length in its shortest form (RFC 6455 section 5.2)."""
-    mask_bit = 0 if masking_key is None else MASKED
-    if length < 126:
-        header = bytes((first, mask_bit | length))
-    elif length < 0x10000:
-        header = struct.pack("!BBH", first, mask_bit | 126, length)
-    else:
-        header = struct.pack("!BBQ", first, mask_bit | 127, length)
-    return header if masking_key is None else header + masking_key
-
-
-def mask(data: Buffer, key: bytes, phase: int = 0) -> bytes:
-    """Mask or unmask (RFC 6455 section 5.3); ``phase`` is how many bytes of the payload came before ``data``."""
-    size = len(data)
-    if phase & 3:
-        phase &= 3
-        key = key[phase:] + key[:phase]
-    pattern = key * (size // 4) + key[: size & 3]
-    return (int.from_bytes(data, "little") ^ int.from_bytes(pattern, "little")).to_bytes(size, "little")
 
 
 class MaskingKeys:

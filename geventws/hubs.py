@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from gevent import get_hub
 
 from .frames import MaskingKeys
 from .heartbeat import Heartbeats
+from .kernels import now
 from .offload import Offload
 
 if TYPE_CHECKING:
@@ -23,18 +23,18 @@ class Shared:
 
     Attributes:
         hub: the hub.
-        view: where everything that is received lands first.
+        buffer: where everything that is received lands first.
         ran_at: when the hub last ran, as far as the connections know (seconds, monotonic).
     """
 
-    __slots__ = ("_offloads", "heartbeats", "hub", "masking_keys", "ran_at", "view")
+    __slots__ = ("_offloads", "buffer", "heartbeats", "hub", "masking_keys", "ran_at")
 
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
-        self.view = memoryview(bytearray(READ_SIZE))
+        self.buffer = bytearray(READ_SIZE)
         self.masking_keys = MaskingKeys()
         self.heartbeats = Heartbeats(hub)
-        self.ran_at = monotonic()
+        self.ran_at = now()
         self._offloads: dict[int, Offload] = {}
 
     def offload(self, limit: int) -> Offload:

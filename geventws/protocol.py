@@ -23,7 +23,8 @@ from sys import getsizeof
 from typing import TYPE_CHECKING, NamedTuple
 
 from .exceptions import ProtocolError, Violation
-from .frames import FIN, RSV1, RSV2_RSV3, Buffer, CloseFrame, Opcode, Side, decode_header, encode_header, mask
+from .frames import FIN, RSV1, RSV2_RSV3, Buffer, CloseFrame, FrameHeader, Opcode, Side
+from .kernels import encode_frame, encode_header, mask, to_bytes, to_str, unmask
 
 if TYPE_CHECKING:
     from .deflate import Compressor, Decompressor
@@ -34,6 +35,7 @@ INLINE_INFLATE = 262144
 """How many bytes are inflated at once before the rest becomes a job."""
 JOB_INFLATE = 16777216
 """How many bytes one job inflates at the most."""
+_READ_COST = 1024
 _NO_LIMIT = 1 << 62
 
 
@@ -81,9 +83,11 @@ class Protocol:
         "_buffer",
         "_compressed",
         "_decoder",
+        "_errors",
         "_final",
         "_fragmented",
         "_fragments",
+        "_header",
         "_key",
         "_masks",
         "_max_fragments",
@@ -138,10 +142,12 @@ class Protocol:
         self._max_size = _NO_LIMIT if max_size is None else max_size
         self._max_fragments = _NO_LIMIT if max_fragments is None else max_fragments
         self._validate = validate_utf8
+        self._errors = "strict" if validate_utf8 else "surrogateescape"
         self._tail = b""
         # The frame whose payload is being read.
+        self._header = FrameHeader()
         self._remaining = 0
-        self._key: bytes | None = None
+        self._key = 0
         self._phase = 0
         self._final = True
         # The message that is being put together.
@@ -166,22 +172,30 @@ class Protocol:
         """Whether there are bytes that wait for more bytes, or for the end of a suspension."""
         return bool(self._tail)
 
-    def receive(self, data: Buffer) -> list[Event]:
-        """Take what the peer sent, or go on after a suspension (then with no data); gives the control frames in it."""
+    def receive(self, data: bytearray, size: int) -> list[Event]:
+        """Take the ``size`` bytes that the peer sent; gives the control frames in them.
+
+        The buffer belongs to the caller, who gets it back unmasked, as scratch.
+        """
         events: list[Event] = []
         if self.error is not None or self.close_rcvd is not None:
             return events
         if self._tail:
-            data = self._tail + bytes(data)
+            data = bytearray(self._tail) + data[:size]
+            size = len(data)
             self._tail = b""
         try:
-            offset = self._walk(data, events)
+            offset = self._walk(data, size, events)
         except ProtocolError as error:
             self._fail(error, events)
         else:
-            if offset < len(data) and self.close_rcvd is None:
-                self._tail = bytes(data[offset:])
+            if offset < size and self.close_rcvd is None:
+                self._tail = to_bytes(data, offset, size)
         return events
+
+    def go_on(self) -> list[Event]:
+        """Go on after a suspension with what was received before it."""
+        return self.receive(bytearray(), 0)
 
     def finish_job(self, result: bytes | BaseException) -> list[Event]:
         """Take the result of the job, then go on with what was received since."""
@@ -197,7 +211,7 @@ class Protocol:
         except ProtocolError as error:
             self._fail(error, events)
             return events
-        return self.receive(b"")
+        return self.go_on()
 
     def take(self) -> Item:
         """The next of the received messages."""
@@ -215,7 +229,7 @@ class Protocol:
                 self._put(Fragment(data, False))
                 return
             # Only whole characters are given out; the decoder keeps the beginning of the next one.
-            self._decoder = _utf8_decoder("strict" if self._validate else "surrogateescape")
+            self._decoder = _utf8_decoder(self._errors)
             self._put(Fragment(self._decoder.decode(data), False))
 
     def stop_streaming(self) -> None:
@@ -228,39 +242,51 @@ class Protocol:
         self._buffer = bytearray()
         events.append(error)
 
-    def _walk(self, data: Buffer, events: list[Event]) -> int:
+    def _walk(self, data: bytearray, end: int, events: list[Event]) -> int:
         """Go through the frames in ``data``; returns how far it came."""
         offset = 0
-        end = len(data)
+        header = self._header
         while self.close_rcvd is None and not self.suspended:
             if self._remaining:
                 if offset == end:
                     break
                 offset = self._read_payload(data, offset, end)
                 continue
-            header = decode_header(data, offset, end)
-            if header is None:
+            if not header.read(data, offset, end):
                 break
-            first, key, length, size = header
-            if (key is not None) is not self._unmasks:
+            if header.masked is not self._unmasks:
                 # RFC 6455 section 5.1.
                 raise ProtocolError(Violation.EXPECTED_MASK if self._unmasks else Violation.UNEXPECTED_MASK)
-            if first & 0x08:
-                if first & RSV1:
+            start = offset + header.size
+            stop = start + header.length
+            if header.first & 0x08:
+                if header.first & RSV1:
                     raise ProtocolError(Violation.UNEXPECTED_RSV_1)
-                if first & RSV2_RSV3:
+                if header.first & RSV2_RSV3:
                     raise ProtocolError(Violation.UNEXPECTED_RSV_2_3)
-                if offset + size + length > end:
+                if stop > end:
                     break
-                payload = bytes(data[offset + size : offset + size + length])
-                self._control(first & 0x0F, payload if key is None else mask(payload, key), events)
-                offset += size + length
+                if header.masked:
+                    unmask(data, start, stop, header.key, 0)
+                self._control(header.first & 0x0F, to_bytes(data, start, stop), events)
+                offset = stop
                 continue
-            self._begin_frame(first, key, length)
-            offset += size
-            if not length:
-                self._payload(b"")
+            self._begin_frame(header)
+            offset = start
+            if stop <= end and header.first & (FIN | RSV1) == FIN and self._fragments == 1 and not self.streaming:
+                self._whole_message(data, start, stop)
+                offset = stop
+            elif not header.length:
+                self._payload(data, start, start)
         return offset
+
+    def _whole_message(self, data: bytearray, start: int, stop: int) -> None:
+        """The short way for a message that is one frame, is here, and is not compressed."""
+        if self._unmasks:
+            unmask(data, start, stop, self._key, 0)
+        self._remaining = 0
+        self._fragmented = False
+        self._put(self._to_str(data, start, stop) if self._text else to_bytes(data, start, stop))
 
     def _control(self, opcode: int, payload: bytes, events: list[Event]) -> None:
         if opcode == Opcode.CLOSE:
@@ -274,11 +300,13 @@ class Protocol:
         if self.report_control:
             self._put(event)
 
-    def _begin_frame(self, first: int, key: bytes | None, length: int) -> None:
+    def _begin_frame(self, header: FrameHeader) -> None:
         """A data frame begins: the rules of RFC 6455 sections 5.2 and 5.4, of RFC 7692 section 6, and the limits."""
+        first = header.first
+        length = header.length
         if first & RSV2_RSV3:
             raise ProtocolError(Violation.UNEXPECTED_RSV_2_3)
-        if first & 0x0F == Opcode.CONTINUATION:
+        if first & 0x0F == 0:  # a continuation
             if not self._fragmented:
                 raise ProtocolError(Violation.UNEXPECTED_CONTINUATION)
             if first & RSV1:
@@ -288,8 +316,8 @@ class Protocol:
                 raise ProtocolError(Violation.EXPECTED_CONTINUATION)
             if first & RSV1 and self.decompressor is None:
                 raise ProtocolError(Violation.UNEXPECTED_RSV_1)
-            self._text = first & 0x0F == Opcode.TEXT
-            self._compressed = bool(first & RSV1)
+            self._text = first & 0x0F == 1
+            self._compressed = first & RSV1 != 0
             self._size = self._wire_size = self._fragments = 0
         self._fragments += 1
         if self._fragments > self._max_fragments:
@@ -301,30 +329,30 @@ class Protocol:
         elif length > self._max_size - self._size:
             raise ProtocolError(Violation.MESSAGE_TOO_BIG)
         self._wire_size += length
-        self._final = bool(first & FIN)
+        self._final = first & FIN != 0
         self._fragmented = True
-        self._key = key
+        self._key = header.key
         self._phase = 0
         self._remaining = length
 
-    def _read_payload(self, data: Buffer, offset: int, end: int) -> int:
+    def _read_payload(self, data: bytearray, offset: int, end: int) -> int:
         stop = min(offset + self._remaining, end)
-        chunk: Buffer = data[offset:stop]
-        if self._key is not None:
-            chunk = mask(chunk, self._key, self._phase)
-            self._phase = (self._phase + len(chunk)) & 3
+        if self._unmasks:
+            unmask(data, offset, stop, self._key, self._phase)
+            self._phase = (self._phase + stop - offset) & 3
         self._remaining -= stop - offset
-        self._payload(chunk)
+        self._payload(data, offset, stop)
         return stop
 
-    def _payload(self, chunk: Buffer) -> None:
+    def _payload(self, data: bytearray, start: int, stop: int) -> None:
         last = self._final and not self._remaining
-        if self._compressed:
-            assert self.decompressor is not None
-            self.decompressor.feed(chunk, last)
-            self._inflate()
-        else:
-            self._accept(chunk, last)
+        with memoryview(data)[start:stop] as chunk:
+            if self._compressed:
+                assert self.decompressor is not None
+                self.decompressor.feed(chunk, last)
+                self._inflate()
+            else:
+                self._accept(chunk, last)
 
     def _more_to_inflate(self) -> bool:
         return self.decompressor is not None and self.decompressor.pending
@@ -339,7 +367,8 @@ class Protocol:
                 self.job = self._inflate_job
                 return
             data = decompressor.read(min(budget, self._room() + 1))
-            budget -= len(data)
+            # A read costs something even if it gives nothing, as from block after empty block.
+            budget -= len(data) + _READ_COST
             self._accept(data, self._final and not self._remaining and not decompressor.pending)
 
     def _inflate_job(self) -> bytes:
@@ -363,14 +392,11 @@ class Protocol:
         if self.streaming:
             self._put(Fragment(bytes(data) if text is None else text, last))
             self.streaming = not last
-        elif not last:
-            self._buffer += data
         else:
-            if self._buffer:
-                self._buffer += data
-                data = self._buffer
-                self._buffer = bytearray()
-            self._put(self._to_str(data) if self._text else bytes(data))
+            self._buffer += data
+            if last:
+                whole, self._buffer = self._buffer, bytearray()
+                self._put(self._to_str(whole, 0, len(whole)) if self._text else bytes(whole))
         if last:
             self._fragmented = False
             self._decoder = None
@@ -380,15 +406,15 @@ class Protocol:
         if self._decoder is None:
             if last and not self.streaming:
                 return None
-            self._decoder = _utf8_decoder("strict" if self._validate else "surrogateescape")
+            self._decoder = _utf8_decoder(self._errors)
         try:
             return self._decoder.decode(data, last)
         except UnicodeDecodeError as error:
             raise ProtocolError(Violation.INVALID_UTF8, str(error)) from None
 
-    def _to_str(self, data: Buffer) -> str:
+    def _to_str(self, data: bytearray, start: int, stop: int) -> str:
         try:
-            return str(data, "utf-8", "strict" if self._validate else "surrogateescape")
+            return to_str(data, start, stop, self._errors)
         except UnicodeDecodeError as error:
             raise ProtocolError(Violation.INVALID_UTF8, str(error)) from None
 
@@ -401,22 +427,22 @@ class Protocol:
 
     # Sending
 
-    def encode(self, first: int, payload: Buffer) -> tuple[bytes, Buffer]:
-        """A frame as header and payload; ``first`` is its first byte. A client's payload is masked (section 5.3)."""
+    def encode(self, first: int, payload: Buffer) -> bytes:
+        """A frame in one piece; ``first`` is its first byte. A client's payload is masked (RFC 6455 section 5.3)."""
+        return encode_frame(first, payload, self.masking_keys() if self._masks else None)
+
+    def encode_parts(self, first: int, payload: Buffer) -> tuple[bytes, Buffer]:
+        """The same as header and payload: a server's large payload is not copied."""
         if not self._masks:
             return encode_header(first, len(payload), None), payload
         key = self.masking_keys()
         return encode_header(first, len(payload), key), mask(payload, key)
 
-    def encode_control(self, opcode: Opcode, payload: bytes) -> bytes:
-        header, masked = self.encode(FIN | opcode, payload)
-        return header + bytes(masked)
-
     def close(self, frame: CloseFrame) -> bytes:
         """The close frame's bytes. Nothing may be sent after them (RFC 6455 section 5.5.1)."""
         self.close_sent = frame
         self.state = State.CLOSING
-        return self.encode_control(Opcode.CLOSE, frame.encode())
+        return self.encode(FIN | Opcode.CLOSE, frame.encode())
 
     def discard(self) -> None:
         """The connection is over: give up what only an open one needs. The received messages stay.

@@ -36,8 +36,8 @@ _WOULD_BLOCK = (BlockingIOError, SSLWantReadError, SSLWantWriteError)
 class Owner(Protocol):
     """What a transport tells its owner. Each call but `write_failed` and `stream_ended` comes from the hub."""
 
-    def bytes_received(self, data: memoryview) -> None:
-        """Bytes have come; ``data`` is valid during the call only."""
+    def bytes_received(self, data: bytearray, size: int) -> None:
+        """So many bytes have come. The buffer may be written to, and is the owner's during the call only."""
 
     def stream_ended(self, error: OSError | None) -> None:
         """Nothing more will be read: the peer closed the stream, or reading failed, or a write was broken off."""
@@ -61,6 +61,7 @@ class Transport:
 
     __slots__ = (
         "_blocked",
+        "_buffer",
         "_latest",
         "_loop",
         "_owner",
@@ -71,7 +72,6 @@ class Transport:
         "_send",
         "_sendmsg",
         "_shutdown",
-        "_view",
         "_write_error",
         "_write_watcher",
         "buffered",
@@ -81,7 +81,7 @@ class Transport:
         "sock",
     )
 
-    def __init__(self, sock: Any, owner: Owner, hub: Hub, view: memoryview) -> None:
+    def __init__(self, sock: Any, owner: Owner, hub: Hub, buffer: bytearray) -> None:
         sock.settimeout(0)
         if hasattr(sock, "pending"):  # TLS
             raw = sock
@@ -96,7 +96,7 @@ class Transport:
         self._send = raw.send
         self.sock = sock
         self._owner = owner
-        self._view = view
+        self._buffer = buffer
         self._loop = hub.loop
         self._read_watcher: Any = self._loop.io(sock.fileno(), _READ)
         self._write_watcher: Any = None
@@ -135,7 +135,7 @@ class Transport:
         if not self.reading:
             return
         try:
-            size = self._recv_into(self._view)
+            size = self._recv_into(self._buffer)
             if self._pending is not None:
                 size = self._read_pending(size)
         except _WOULD_BLOCK:
@@ -144,15 +144,16 @@ class Transport:
             self._owner.stream_ended(error)
             return
         if size:
-            self._owner.bytes_received(self._view[:size])
+            self._owner.bytes_received(self._buffer, size)
         else:
             self._owner.stream_ended(None)
 
     def _read_pending(self, size: int) -> int:
         """A TLS record holds 16 KiB; take those that are decrypted already, up to a whole buffer."""
         assert self._pending is not None
-        while 0 < size < len(self._view) and self._pending():
-            size += self._recv_into(self._view[size:])
+        with memoryview(self._buffer) as view:
+            while 0 < size < len(view) and self._pending():
+                size += self._recv_into(view[size:])
         if size and self._pending():
             self._loop.run_callback(self._on_readable)
         return size

@@ -6,7 +6,6 @@ import json
 from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from .exceptions import ConcurrencyError, ConnectionClosedOK
 from .frames import FIN, MAX_CONTROL_PAYLOAD, RSV1, Buffer, CloseCode, CloseFrame, Opcode, Side
 from .handshake import Agreement
 from .http11 import Request, Response
+from .kernels import now
 from .protocol import Fragment, Message, Ping, Pong, State
 from .transport import HIGH_WATER
 
@@ -174,9 +174,9 @@ class WebSocket(Connection):
         while True:
             if not messages:
                 self._wait_for_item(timeout, streams)
-            now = monotonic()
-            if now - self._shared.ran_at > YIELD_AFTER:
-                self._shared.ran_at = now
+            time = now()
+            if time - self._shared.ran_at > YIELD_AFTER:
+                self._shared.ran_at = time
                 if getcurrent() is not self._hub:
                     sleep(0)
                 continue
@@ -186,7 +186,7 @@ class WebSocket(Connection):
             if not self._transport.reading:
                 self._resume_parsing()
             if self._options.auto_cork:
-                self._cork_batch(now, bool(messages))
+                self._cork_batch(time, bool(messages))
             if not isinstance(item, Ping | Pong):
                 return item
             self._call_back(item)
@@ -196,7 +196,7 @@ class WebSocket(Connection):
         if function is not None:
             function(item.data)
 
-    def _cork_batch(self, now: float, more: bool) -> None:
+    def _cork_batch(self, time: float, more: bool) -> None:
         """Gather what is sent while more messages of the same batch wait. Each way out of here ends in a write:
         the next send after the batch's last message, the greenlet's next wait, or the hub's next turn."""
         transport = self._transport
@@ -204,11 +204,11 @@ class WebSocket(Connection):
             if not more or self._corks:
                 return
             self._auto_corked = True
-            self._cork_began = now
+            self._cork_began = time
             if not self._dispatching:
                 self._hub.loop.run_callback(self._uncork)
-        elif now - self._cork_began > WRITE_AFTER:
-            self._cork_began = now
+        elif time - self._cork_began > WRITE_AFTER:
+            self._cork_began = time
             transport.flush()
         transport.corked = more or self._corks > 0
 
@@ -319,10 +319,10 @@ class WebSocket(Connection):
         return payload, bool(text)
 
     def _write_frame(self, first: int, payload: Buffer) -> None:
-        header, payload = self._protocol.encode(first, payload)
         if len(payload) <= _JOIN_LIMIT:
-            self._transport.write(header + payload)
+            self._transport.write(self._protocol.encode(first, payload))
         else:
+            header, payload = self._protocol.encode_parts(first, payload)
             self._transport.write(header, payload)
 
     def _write_compressed(self, first: int, payload: Buffer, fin: bool = True) -> None:
@@ -444,10 +444,10 @@ class WebSocket(Connection):
         self._must_not_be_hub()
         if self._flushed is None:
             self._flushed = Event()
-        deadline = None if timeout is None else monotonic() + timeout
+        deadline = None if timeout is None else now() + timeout
         while self._transport.buffered:
             self._flushed.clear()
-            if not self._flushed.wait(None if deadline is None else max(0, deadline - monotonic())):
+            if not self._flushed.wait(None if deadline is None else max(0, deadline - now())):
                 raise TimeoutError(f"the peer did not take all within {timeout} s")
         if self._os_error is not None or self.state is State.CLOSED:
             self._raise_closed()
@@ -504,7 +504,7 @@ class WebSocket(Connection):
         payload = _control_payload(data)
         if self.state is not State.OPEN:
             self._wait_until_closed_and_raise()
-        self._transport.write(self._protocol.encode_control(Opcode.PONG, payload))
+        self._transport.write(self._protocol.encode(FIN | Opcode.PONG, payload))
 
     @property
     def on_ping(self) -> Callable[[bytes], object] | None:

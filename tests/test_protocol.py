@@ -71,10 +71,14 @@ def drain(protocol):
     return [protocol.take() for _ in range(len(protocol.messages))]
 
 
+def receive(protocol, data):
+    return protocol.receive(bytearray(data), len(data))
+
+
 def feed(protocol, pieces):
     events = []
     for piece in pieces:
-        events += protocol.receive(memoryview(piece))
+        events += receive(protocol, piece)
         while protocol.job:
             events += protocol.finish_job(run(protocol.job))
     return events
@@ -124,7 +128,7 @@ def test_a_client_frame_is_unmasked_at_every_split():
 def test_a_received_message_is_an_object_of_its_own_and_not_a_view_of_the_input():
     buffer = bytearray(frame(0x82, b"abc"))
     protocol = new()
-    protocol.receive(memoryview(buffer))
+    protocol.receive(buffer, len(buffer))
     buffer[:] = bytes(len(buffer))
     assert drain(protocol) == [b"abc"]
 
@@ -226,7 +230,7 @@ def test_parsing_is_suspended_while_untaken_messages_weigh_too_much():
     while protocol.messages:
         count += len(drain(protocol))
         assert protocol.held == 0
-        protocol.receive(b"")
+        protocol.go_on()
     assert count == 200
     assert not protocol.has_tail
 
@@ -235,12 +239,12 @@ def test_a_violation_behind_a_suspension_comes_after_the_messages_before_it():
     protocol = new()
     assert feed(protocol, [frame(0x82, b"x" * 70000) + frame(0x83)]) == []
     drain(protocol)
-    assert [error.violation for error in protocol.receive(b"")] == [Violation.INVALID_OPCODE]
+    assert [error.violation for error in protocol.go_on()] == [Violation.INVALID_OPCODE]
 
 
 def test_after_our_close_frame_the_peers_is_found_behind_any_number_of_messages():
     protocol = new()
-    protocol.receive(frame(0x82, b"kept") + frame(0x82, b"x" * 70000) + frame(0x82, b"left in the tail"))
+    feed(protocol, [frame(0x82, b"kept") + frame(0x82, b"x" * 70000) + frame(0x82, b"left in the tail")])
     protocol.close(CloseFrame(1000))
     events = feed(protocol, [frame(0x82, b"y" * 1000) * 100 + frame(0x88, b"\x03\xe8")])
     assert events == [CloseFrame(1000, "")]
@@ -249,9 +253,9 @@ def test_after_our_close_frame_the_peers_is_found_behind_any_number_of_messages(
 
 def test_only_a_header_or_a_control_frame_is_kept_as_it_came():
     protocol = new()
-    protocol.receive(frame(0x02, b"x" * 100)[:50])
+    feed(protocol, [frame(0x02, b"x" * 100)[:50]])
     assert not protocol.has_tail
-    protocol.receive(frame(0x02, b"x" * 100)[50:] + frame(0x89, b"y" * 125)[:100])
+    feed(protocol, [frame(0x02, b"x" * 100)[50:] + frame(0x89, b"y" * 125)[:100]])
     assert protocol.has_tail
 
 
@@ -309,7 +313,7 @@ def test_compressed_data_far_longer_than_max_size_fails_at_its_header():
 def test_much_to_inflate_becomes_a_job_and_what_follows_waits_for_it():
     size = 2 * INLINE_INFLATE + JOB_INFLATE + 12345
     protocol = new(deflate=Parameters(), max_size=None)
-    assert protocol.receive(frame(0xC2, deflated(bytes(size))) + frame(0x89) + frame(0x81, b"after")) == []
+    assert receive(protocol, frame(0xC2, deflated(bytes(size))) + frame(0x89) + frame(0x81, b"after")) == []
     assert protocol.suspended
     assert protocol.job is not None
     assert protocol.finish_job(protocol.job()) == []
@@ -317,13 +321,13 @@ def test_much_to_inflate_becomes_a_job_and_what_follows_waits_for_it():
     events = protocol.finish_job(protocol.job())
     assert protocol.job is None
     assert len(protocol.take()) == size
-    assert events + protocol.receive(b"") == [Ping(b"")]
+    assert events + protocol.go_on() == [Ping(b"")]
     assert drain(protocol) == ["after"]
 
 
 def test_a_job_stops_at_max_size():
     protocol = new(deflate=Parameters(), max_size=2 * INLINE_INFLATE)
-    protocol.receive(frame(0xC2, deflated(bytes(100 * INLINE_INFLATE))))
+    receive(protocol, frame(0xC2, deflated(bytes(100 * INLINE_INFLATE))))
     data = protocol.job()
     assert len(data) == INLINE_INFLATE + 1
     assert [error.violation for error in protocol.finish_job(data)] == [Violation.MESSAGE_TOO_BIG]
@@ -332,7 +336,7 @@ def test_a_job_stops_at_max_size():
 def test_a_job_that_finds_bad_data_is_a_violation():
     data = deflated(bytes(2 * INLINE_INFLATE))[:-1] + b"\xff" * 40
     protocol = new(deflate=Parameters(), max_size=None)
-    protocol.receive(frame(0xC2, data))
+    receive(protocol, frame(0xC2, data))
     while protocol.job:
         events = protocol.finish_job(run(protocol.job))
     assert [error.violation for error in events] == [Violation.INVALID_DEFLATE_DATA]
@@ -340,7 +344,7 @@ def test_a_job_that_finds_bad_data_is_a_violation():
 
 def test_another_failure_of_a_job_leaves_as_it_came():
     protocol = new(deflate=Parameters(), max_size=None)
-    protocol.receive(frame(0xC2, deflated(bytes(2 * INLINE_INFLATE))))
+    receive(protocol, frame(0xC2, deflated(bytes(2 * INLINE_INFLATE))))
     with pytest.raises(MemoryError):
         protocol.finish_job(MemoryError())
 
@@ -422,27 +426,26 @@ def test_pings_and_pongs_stand_among_the_messages_when_that_is_wanted():
 
 def test_a_server_sends_the_payload_as_it_is():
     payload = b"x" * 70000
-    header, sent = new(Side.SERVER).encode(FIN | Opcode.BINARY, payload)
+    header, sent = new(Side.SERVER).encode_parts(FIN | Opcode.BINARY, payload)
     assert header == b"\x82\x7f\x00\x00\x00\x00\x00\x01\x11\x70"
     assert sent is payload
 
 
 def test_a_client_masks_what_it_sends():
-    header, sent = new(Side.CLIENT).encode(FIN | Opcode.TEXT, b"Hello")
-    assert header == b"\x81\x85" + KEY
-    assert sent == bytes(byte ^ KEY[i % 4] for i, byte in enumerate(b"Hello"))
+    masked = bytes(byte ^ KEY[i % 4] for i, byte in enumerate(b"Hello"))
+    assert new(Side.CLIENT).encode_parts(FIN | Opcode.TEXT, b"Hello") == (b"\x81\x85" + KEY, masked)
+    assert new(Side.CLIENT).encode(FIN | Opcode.TEXT, b"Hello") == b"\x81\x85" + KEY + masked
 
 
-def test_a_control_frame_is_one_piece():
-    assert new(Side.SERVER).encode_control(Opcode.PING, b"data") == b"\x89\x04data"
+def test_a_small_frame_is_one_piece():
+    assert new(Side.SERVER).encode(FIN | Opcode.PING, b"data") == b"\x89\x04data"
 
 
 def test_both_sides_understand_each_other_with_compression():
     parameters = Parameters()
     client, server = new(Side.CLIENT, deflate=parameters), new(Side.SERVER, deflate=parameters)
     for text in ("one " * 50, "two " * 50, "one " * 50):
-        header, payload = client.encode(FIN | RSV1 | Opcode.TEXT, client.compressor.compress(text.encode()))
-        server.receive(header + payload)
+        receive(server, client.encode(FIN | RSV1 | Opcode.TEXT, client.compressor.compress(text.encode())))
         assert server.take() == text
 
 
@@ -464,7 +467,7 @@ def test_the_end_gives_up_contexts_and_keeps_messages():
 
 def test_the_end_leaves_a_running_job_its_decompressor():
     protocol = new(deflate=Parameters(), max_size=None)
-    protocol.receive(frame(0xC2, deflated(bytes(2 * INLINE_INFLATE))))
+    receive(protocol, frame(0xC2, deflated(bytes(2 * INLINE_INFLATE))))
     job = protocol.job
     protocol.discard()
     assert len(job()) == INLINE_INFLATE
@@ -481,7 +484,7 @@ def test_the_end_of_an_uncompressed_connection_is_simple():
 
 def test_a_job_that_ends_after_a_violation_changes_nothing():
     protocol = new(deflate=Parameters(), max_size=None)
-    protocol.receive(frame(0xC2, deflated(bytes(2 * INLINE_INFLATE))))
+    receive(protocol, frame(0xC2, deflated(bytes(2 * INLINE_INFLATE))))
     protocol.error = ProtocolError(Violation.INVALID_OPCODE)
     assert protocol.finish_job(b"late") == []
     assert drain(protocol) == []

@@ -1,0 +1,68 @@
+"""The work that is done for every byte or for every frame, in plain Python.
+
+kernels.pyx has the same functions for C; where it was compiled, it is imported in place of this file. The two agree on every
+input, and the same tests run for both.
+
+A masking key is bytes where it is sent, and, where it was received, an int of those four bytes in little-endian order.
+"""
+
+from __future__ import annotations
+
+import struct
+from time import monotonic
+
+Buffer = bytes | bytearray | memoryview
+
+_MASKED = 0x80
+
+now = monotonic
+"""The time in seconds, from a clock that is never set."""
+
+
+def unmask(data: bytearray, start: int, stop: int, key: int, phase: int) -> None:
+    """Unmask a part of the buffer in place (RFC 6455 section 5.3); ``phase`` is how much of the payload came before."""
+    size = stop - start
+    pattern = _pattern(key.to_bytes(4, "little"), size, phase)
+    plain = int.from_bytes(data[start:stop], "little") ^ int.from_bytes(pattern, "little")
+    data[start:stop] = plain.to_bytes(size, "little")
+
+
+def mask(payload: Buffer, key: bytes) -> bytes:
+    """A masked copy of the payload (RFC 6455 section 5.3)."""
+    size = len(payload)
+    masked = int.from_bytes(payload, "little") ^ int.from_bytes(_pattern(key, size, 0), "little")
+    return masked.to_bytes(size, "little")
+
+
+def _pattern(key: bytes, size: int, phase: int) -> bytes:
+    phase &= 3
+    key = key[phase:] + key[:phase]
+    return key * (size // 4) + key[: size & 3]
+
+
+def encode_header(first: int, length: int, key: bytes | None) -> bytes:
+    """A frame's header with the length in its shortest form (RFC 6455 section 5.2); ``first`` is its first byte."""
+    mask_bit = 0 if key is None else _MASKED
+    if length < 126:
+        header = bytes((first, mask_bit | length))
+    elif length < 0x10000:
+        header = struct.pack("!BBH", first, mask_bit | 126, length)
+    else:
+        header = struct.pack("!BBQ", first, mask_bit | 127, length)
+    return header if key is None else header + key
+
+
+def encode_frame(first: int, payload: Buffer, key: bytes | None) -> bytes:
+    """A whole frame in one piece; masked where there is a key."""
+    header = encode_header(first, len(payload), key)
+    return header + (payload if key is None else mask(payload, key))
+
+
+def to_bytes(data: bytearray, start: int, stop: int) -> bytes:
+    """A copy of a part of the buffer."""
+    return bytes(memoryview(data)[start:stop])
+
+
+def to_str(data: bytearray, start: int, stop: int, errors: str) -> str:
+    """A part of the buffer as text; raises UnicodeDecodeError."""
+    return str(memoryview(data)[start:stop], "utf-8", errors)

@@ -1,0 +1,129 @@
+"""The functions that exist twice, in C and in plain Python: the same tests for both."""
+
+from __future__ import annotations
+
+import importlib.util
+import random
+import time
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import geventws.kernels
+
+KEY = b"\x37\xfa\x21\x3d"
+KEY_NUMBER = int.from_bytes(KEY, "little")
+SIZES = [*range(20), 31, 32, 33, 63, 64, 65, 125, 126, 1000, 65535, 65536, 65537]
+
+
+def pure() -> ModuleType:
+    """The plain Python functions, whatever was imported."""
+    path = Path(geventws.kernels.__file__).with_name("kernels.py")
+    spec = importlib.util.spec_from_file_location("geventws_pure_kernels", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(params=["imported", "pure"])
+def kernels(request: pytest.FixtureRequest) -> ModuleType:
+    return geventws.kernels if request.param == "imported" else pure()
+
+
+def combined(data: bytes, phase: int = 0) -> bytes:
+    return bytes(byte ^ KEY[(i + phase) % 4] for i, byte in enumerate(data))
+
+
+class TestMask:
+    @pytest.mark.parametrize("size", SIZES)
+    def test_each_byte_is_combined_with_its_own_byte_of_the_key(self, kernels, size) -> None:
+        data = random.Random(size).randbytes(size)
+        assert kernels.mask(data, KEY) == combined(data)
+
+    def test_the_rfcs_example(self, kernels) -> None:
+        assert kernels.mask(b"Hello", KEY) == b"\x7f\x9f\x4d\x51\x58"
+
+    @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+    def test_any_buffer_is_taken_and_left_alone(self, kernels, kind) -> None:
+        data = kind(b"Hello")
+        assert kernels.mask(data, KEY) == b"\x7f\x9f\x4d\x51\x58"
+        assert bytes(data) == b"Hello"
+
+    def test_a_zero_key_changes_nothing(self, kernels) -> None:
+        assert kernels.mask(b"\0\x01\xff\0", bytes(4)) == b"\0\x01\xff\0"
+
+
+class TestUnmask:
+    @pytest.mark.parametrize("size", SIZES)
+    @pytest.mark.parametrize("phase", range(5))
+    def test_a_part_of_the_buffer_is_unmasked_in_place(self, kernels, size, phase) -> None:
+        data = random.Random(size).randbytes(size)
+        buffer = bytearray(b"before" + data + b"behind")
+        assert kernels.unmask(buffer, 6, 6 + size, KEY_NUMBER, phase) is None
+        assert buffer == b"before" + combined(data, phase) + b"behind"
+
+    def test_pieces_give_the_same_as_the_whole(self, kernels) -> None:
+        chance = random.Random(7)
+        data = chance.randbytes(300)
+        for _ in range(50):
+            cut = chance.randint(0, 300)
+            buffer = bytearray(data)
+            kernels.unmask(buffer, 0, cut, KEY_NUMBER, 0)
+            kernels.unmask(buffer, cut, 300, KEY_NUMBER, cut & 3)
+            assert buffer == combined(data)
+
+
+class TestEncode:
+    @pytest.mark.parametrize(
+        "length, header",
+        [
+            (0, "82 00"),
+            (5, "82 05"),
+            (125, "82 7d"),
+            (126, "82 7e 00 7e"),
+            (256, "82 7e 01 00"),
+            (65535, "82 7e ff ff"),
+            (65536, "82 7f 00 00 00 00 00 01 00 00"),
+            (2**40, "82 7f 00 00 01 00 00 00 00 00"),
+        ],
+    )
+    def test_a_header_has_the_shortest_form(self, kernels, length, header) -> None:
+        plain = bytes.fromhex(header)
+        assert kernels.encode_header(0x82, length, None) == plain
+        masked = bytes((plain[0], plain[1] | 0x80)) + plain[2:] + KEY
+        assert kernels.encode_header(0x82, length, KEY) == masked
+
+    @pytest.mark.parametrize("size", SIZES)
+    @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+    def test_a_frame_is_its_header_and_its_payload(self, kernels, size, kind) -> None:
+        data = random.Random(size).randbytes(size)
+        header = kernels.encode_header(0x81, size, None)
+        assert kernels.encode_frame(0x81, kind(data), None) == header + data
+        header = kernels.encode_header(0x81, size, KEY)
+        assert kernels.encode_frame(0x81, kind(data), KEY) == header + combined(data)
+
+
+class TestCopies:
+    def test_bytes_are_a_copy(self, kernels) -> None:
+        buffer = bytearray(b"0123456789")
+        part = kernels.to_bytes(buffer, 3, 7)
+        buffer[:] = bytes(10)
+        assert part == b"3456"
+        assert type(part) is bytes
+
+    def test_text_is_decoded(self, kernels) -> None:
+        buffer = bytearray(b"ab" + "Gr\u00fc\u00dfe \U0001f600".encode() + b"\xff")
+        assert kernels.to_str(buffer, 2, len(buffer) - 1, "strict") == "Gr\u00fc\u00dfe \U0001f600"
+
+    def test_what_is_not_utf8_is_an_error(self, kernels) -> None:
+        with pytest.raises(UnicodeDecodeError):
+            kernels.to_str(bytearray(b"a\xff"), 0, 2, "strict")
+
+    def test_or_comes_as_surrogates(self, kernels) -> None:
+        assert kernels.to_str(bytearray(b"a\xff"), 0, 2, "surrogateescape") == "a\udcff"
+
+
+def test_the_clock_is_the_one_that_is_never_set(kernels) -> None:
+    before = time.monotonic()
+    assert before <= kernels.now() <= time.monotonic()
