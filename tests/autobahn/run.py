@@ -7,6 +7,8 @@ failed. Where there is no Python 2.7 to run the suite with, it says so and exits
 from __future__ import annotations
 
 import argparse
+import logging
+import shutil
 import socket
 import sys
 import time
@@ -82,6 +84,9 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 def run_role(role: str, suite: wstest.Suite, cases: Sequence[str], folder: Path) -> Verdicts:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    logging.basicConfig(filename=folder / "geventws.log", force=True)
     started = time.monotonic()
     ROLES[role](suite, cases, folder)
     verdicts = judge(cases, folder)

@@ -49,9 +49,7 @@ class Suite:
         return Description(*json.loads(output))
 
     def start(self, mode: str, spec: dict[str, Any], folder: Path) -> subprocess.Popen[bytes]:
-        """Start ``wstest`` in ``mode``; its reports and what it prints go to ``folder``, which is emptied first."""
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        """Start ``wstest`` in ``mode``; its reports and what it prints go to ``folder``."""
         spec_file = folder / "spec.json"
         spec_file.write_text(json.dumps({**spec, "outdir": str(folder)}))
         command = [self._program("wstest"), "--mode", mode, "--spec", str(spec_file), "--webport", "0"]
