@@ -24,7 +24,7 @@ from .frames import FIN, MAX_CLOSE_REASON, CloseCode, CloseFrame, Opcode, Side
 from .hubs import shared
 from .kernels import now
 from .protocol import HELD_LIMIT, Event as ProtocolEvent, Ping, Pong, Protocol, State
-from .transport import HIGH_WATER, Transport
+from .transport import HIGH_WATER, Owner, Transport
 
 if TYPE_CHECKING:
     from .handshake import Agreement
@@ -85,7 +85,7 @@ class Options:
             raise ValueError(f"{name} is too small: {value!r}")
 
 
-class Connection:
+class Connection(Owner):
     """The part of a WebSocket that never waits."""
 
     __slots__ = (

@@ -9,7 +9,9 @@ A masking key is bytes where it is sent, and, where it was received, an int of t
 from __future__ import annotations
 
 import struct
+from sys import getsizeof
 from time import monotonic
+from typing import Any
 
 Buffer = bytes | bytearray | memoryview
 
@@ -66,3 +68,32 @@ def to_bytes(data: bytearray, start: int, stop: int) -> bytes:
 def to_str(data: bytearray, start: int, stop: int, errors: str) -> str:
     """A part of the buffer as text; raises UnicodeDecodeError."""
     return str(memoryview(data)[start:stop], "utf-8", errors)
+
+
+def weight(item: object) -> int:
+    """About how many bytes of memory an object takes."""
+    return getsizeof(item)
+
+
+def receive(sock: Any, fd: int, buffer: bytearray) -> int:
+    """Read once from a non-blocking socket; 0 at the end of the stream, -1 where nothing is there. Raises OSError."""
+    try:
+        return int(sock.recv_into(buffer))
+    except BlockingIOError:
+        return -1
+
+
+def transmit(sock: Any, fd: int, chunk: Buffer) -> int:
+    """Write once to a non-blocking socket; returns how much it took, -1 where nothing. Raises OSError."""
+    try:
+        return int(sock.send(chunk))
+    except BlockingIOError:
+        return -1
+
+
+def transmit_many(sock: Any, fd: int, chunks: list[Buffer]) -> int:
+    """The same for several chunks (64 at the most) in one gathered write."""
+    try:
+        return int(sock.sendmsg(chunks))
+    except BlockingIOError:
+        return -1

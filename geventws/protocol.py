@@ -19,12 +19,11 @@ import codecs
 from collections import deque
 from collections.abc import Callable
 from enum import Enum
-from sys import getsizeof
 from typing import TYPE_CHECKING, NamedTuple
 
 from .exceptions import ProtocolError, Violation
 from .frames import FIN, RSV1, RSV2_RSV3, Buffer, CloseFrame, FrameHeader, Opcode, Side
-from .kernels import encode_frame, encode_header, mask, to_bytes, to_str, unmask
+from .kernels import encode_frame, encode_header, mask, to_bytes, to_str, unmask, weight
 
 if TYPE_CHECKING:
     from .deflate import Compressor, Decompressor
@@ -216,7 +215,7 @@ class Protocol:
     def take(self) -> Item:
         """The next of the received messages."""
         item = self.messages.popleft()
-        self.held -= getsizeof(item)
+        self.held -= weight(item)
         return item
 
     def stream(self) -> None:
@@ -254,7 +253,7 @@ class Protocol:
                 continue
             if not header.read(data, offset, end):
                 break
-            if header.masked is not self._unmasks:
+            if header.masked != self._unmasks:
                 # RFC 6455 section 5.1.
                 raise ProtocolError(Violation.EXPECTED_MASK if self._unmasks else Violation.UNEXPECTED_MASK)
             start = offset + header.size
@@ -423,7 +422,7 @@ class Protocol:
             # After our close frame reading goes on, to find the peer's; nothing obliges us to keep so much of it.
             return
         self.messages.append(item)
-        self.held += getsizeof(item)
+        self.held += weight(item)
 
     # Sending
 

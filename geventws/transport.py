@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import socket as std_socket
 from collections import deque
+from collections.abc import Callable
 from itertools import islice
 from ssl import SSLWantReadError, SSLWantWriteError
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from .frames import Buffer
+from .kernels import Buffer, receive, transmit, transmit_many
 
 if TYPE_CHECKING:
     from gevent.hub import Hub
@@ -33,20 +34,26 @@ _READ, _WRITE = 1, 2
 _WOULD_BLOCK = (BlockingIOError, SSLWantReadError, SSLWantWriteError)
 
 
-class Owner(Protocol):
+class Owner:
     """What a transport tells its owner. Each call but `write_failed` and `stream_ended` comes from the hub."""
+
+    __slots__ = ()
 
     def bytes_received(self, data: bytearray, size: int) -> None:
         """So many bytes have come. The buffer may be written to, and is the owner's during the call only."""
+        raise NotImplementedError
 
     def stream_ended(self, error: OSError | None) -> None:
         """Nothing more will be read: the peer closed the stream, or reading failed, or a write was broken off."""
+        raise NotImplementedError
 
     def write_failed(self, error: OSError) -> None:
         """Nothing more can be written."""
+        raise NotImplementedError
 
     def drained(self) -> None:
         """No more than `LOW_WATER` bytes wait to be written."""
+        raise NotImplementedError
 
 
 class Transport:
@@ -62,15 +69,14 @@ class Transport:
     __slots__ = (
         "_blocked",
         "_buffer",
+        "_fd",
         "_latest",
         "_loop",
         "_owner",
         "_pending",
         "_queue",
+        "_raw",
         "_read_watcher",
-        "_recv_into",
-        "_send",
-        "_sendmsg",
         "_shutdown",
         "_write_error",
         "_write_watcher",
@@ -83,22 +89,16 @@ class Transport:
 
     def __init__(self, sock: Any, owner: Owner, hub: Hub, buffer: bytearray) -> None:
         sock.settimeout(0)
-        if hasattr(sock, "pending"):  # TLS
-            raw = sock
-            self._pending = sock.pending
-            self._sendmsg = None
-        else:
-            # gevent's socket holds the one that does the work, which is faster when nothing has to wait.
-            raw = getattr(sock, "_sock", sock)
-            self._pending = None
-            self._sendmsg = raw.sendmsg
-        self._recv_into = raw.recv_into
-        self._send = raw.send
         self.sock = sock
+        self._fd = sock.fileno()
+        # The number of decrypted bytes that no watcher sees; None without TLS.
+        self._pending: Callable[[], int] | None = getattr(sock, "pending", None)
+        # gevent's socket holds the one that does the work, which is faster when nothing has to wait.
+        self._raw = sock if self._pending is not None else getattr(sock, "_sock", sock)
         self._owner = owner
         self._buffer = buffer
         self._loop = hub.loop
-        self._read_watcher: Any = self._loop.io(sock.fileno(), _READ)
+        self._read_watcher: Any = self._loop.io(self._fd, _READ)
         self._write_watcher: Any = None
         self._queue: deque[Buffer] = deque()
         self._latest: bytearray | None = None
@@ -135,38 +135,44 @@ class Transport:
         if not self.reading:
             return
         try:
-            size = self._recv_into(self._buffer)
-            if self._pending is not None:
-                size = self._read_pending(size)
-        except _WOULD_BLOCK:
-            return
+            if self._pending is None:
+                size = receive(self._raw, self._fd, self._buffer)
+            else:
+                size = self._receive_tls()
         except OSError as error:
             self._owner.stream_ended(error)
             return
-        if size:
+        if size > 0:
             self._owner.bytes_received(self._buffer, size)
-        else:
+        elif size == 0:
             self._owner.stream_ended(None)
 
-    def _read_pending(self, size: int) -> int:
+    def _receive_tls(self) -> int:
         """A TLS record holds 16 KiB; take those that are decrypted already, up to a whole buffer."""
         assert self._pending is not None
-        with memoryview(self._buffer) as view:
-            while 0 < size < len(view) and self._pending():
-                size += self._recv_into(view[size:])
+        size = 0
+        try:
+            with memoryview(self._buffer) as view:
+                size = int(self._raw.recv_into(view))
+                while 0 < size < len(view) and self._pending():
+                    size += self._raw.recv_into(view[size:])
+        except _WOULD_BLOCK:
+            return size or -1
         if size and self._pending():
             self._loop.run_callback(self._on_readable)
         return size
 
     # Writing
 
-    def write(self, *chunks: Buffer) -> None:
-        """Write the chunks, in order; they must not change afterwards. Dropped when writing has failed before."""
+    def write(self, chunk: Buffer, second: Buffer | None = None) -> None:
+        """Write a chunk, or two, which must not change afterwards. They are dropped when writing has failed before."""
         if self.closed or self._write_error is not None:
             return
-        for chunk in chunks:
-            self._queue.append(chunk)
-            self.buffered += len(chunk)
+        self._queue.append(chunk)
+        self.buffered += len(chunk)
+        if second is not None:
+            self._queue.append(second)
+            self.buffered += len(second)
         if not self._blocked and (not self.corked or self.buffered >= CORK_LIMIT):
             self._write_out()
 
@@ -203,22 +209,21 @@ class Transport:
         queue = self._queue
         try:
             while queue:
-                if self._sendmsg is None:
-                    wanted, sent = self._send_tls()
+                self._latest = None
+                if self._pending is not None:
+                    wanted = self._prepare_tls()
+                    sent = self._send_tls()
                 elif len(queue) == 1:
                     wanted = len(queue[0])
-                    self._latest = None
-                    sent = self._send(queue[0])
+                    sent = transmit(self._raw, self._fd, queue[0])
                 else:
-                    batch = list(islice(queue, _MAX_IOVECS))
-                    wanted = sum(map(len, batch))
-                    self._latest = None
-                    sent = self._sendmsg(batch)
-                self._written(sent)
+                    chunks = list(islice(queue, _MAX_IOVECS))
+                    wanted = sum(map(len, chunks))
+                    sent = transmit_many(self._raw, self._fd, chunks)
+                if sent > 0:
+                    self._written(sent)
                 if sent < wanted:
                     break
-        except _WOULD_BLOCK:
-            pass
         except OSError as error:
             self._fail(error)
             return
@@ -230,11 +235,13 @@ class Transport:
         if self._shutdown and not queue:
             self._half_close()
 
-    def _send_tls(self) -> tuple[int, int]:
-        """One attempt under TLS. OpenSSL wants an attempt that failed repeated with the same bytes: they stay the head."""
+    def _prepare_tls(self) -> int:
+        """Make the head of the queue what TLS writes next; returns its size.
+
+        OpenSSL wants an attempt that failed repeated with the same bytes, so after one the head stays as it is.
+        """
         queue = self._queue
         head = queue[0]
-        self._latest = None
         if len(head) > _TLS_CHUNK:
             view = memoryview(queue.popleft())
             queue.appendleft(view[_TLS_CHUNK:])
@@ -246,10 +253,13 @@ class Transport:
                 size += len(queue[0])
                 parts.append(queue.popleft())
             queue.appendleft(b"".join(parts))
-        wanted = len(queue[0])
-        # gevent's SSLSocket says 0 where the standard library's raises.
-        sent = self._send(queue[0])
-        return wanted, sent
+        return len(queue[0])
+
+    def _send_tls(self) -> int:
+        try:
+            return int(self._raw.send(self._queue[0]))  # gevent's SSLSocket says 0 where the others raise
+        except _WOULD_BLOCK:
+            return 0
 
     def _written(self, sent: int) -> None:
         queue = self._queue
@@ -270,7 +280,7 @@ class Transport:
             self._write_watcher.stop()
             return
         if self._write_watcher is None:
-            self._write_watcher = self._loop.io(self.sock.fileno(), _WRITE)
+            self._write_watcher = self._loop.io(self._fd, _WRITE)
         self._write_watcher.start(self._on_writable)
 
     def _fail(self, error: OSError | None) -> None:

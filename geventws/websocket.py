@@ -139,7 +139,7 @@ class WebSocket(Connection):
             ConcurrencyError: another greenlet receives, or a message is being streamed.
             UnicodeDecodeError: a binary message was to be decoded and is not UTF-8. The message is gone.
         """
-        item: Message = self._next_item(timeout, streams=False)
+        item: Message = self._next_item(timeout, False)
         if decode is None or isinstance(item, str) is decode:
             return item
         return _convert(item)
@@ -161,13 +161,9 @@ class WebSocket(Connection):
 
     def __iter__(self) -> Iterator[Message]:
         """Messages until the connection is closed; raises ConnectionClosedError where it was not closed well."""
-        try:
-            while True:
-                yield self.recv()
-        except ConnectionClosedOK:
-            return
+        return _Messages(self)
 
-    def _next_item(self, timeout: float | None, *, streams: bool) -> Any:
+    def _next_item(self, timeout: float | None, streams: bool) -> Any:
         """The next message, or the next fragment where ``streams``; the one place where a greenlet waits to receive."""
         protocol = self._protocol
         messages = protocol.messages
@@ -581,8 +577,27 @@ class WebSocket(Connection):
             self.start_close(CloseFrame(CloseCode.INTERNAL_ERROR))
 
 
+class _Messages:
+    """The iterator over messages; not a generator, since an exception that is thrown in must not end it."""
+
+    __slots__ = ("_websocket",)
+
+    def __init__(self, websocket: WebSocket) -> None:
+        self._websocket = websocket
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Message:
+        try:
+            message: Message = self._websocket._next_item(None, False)
+        except ConnectionClosedOK:
+            raise StopIteration from None
+        return message
+
+
 class _Fragments:
-    """The iterator of `recv_streaming`; not a generator, since an exception that is thrown in must not end it."""
+    """The iterator of `recv_streaming`; not a generator either."""
 
     def __init__(self, websocket: WebSocket, decode: bool | None) -> None:
         self._websocket = websocket
@@ -596,7 +611,7 @@ class _Fragments:
     def __next__(self) -> Message:
         if self._ended:
             raise StopIteration
-        item = self._websocket._next_item(None, streams=True)
+        item = self._websocket._next_item(None, True)
         if isinstance(item, Fragment):
             data, self._ended = item
         else:
