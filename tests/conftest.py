@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from gevent import get_hub, ssl
 from tools import certificates
-from tools.checker import Deflate
+from tools.endpoint import make_peer, make_websocket
 from tools.leaks import Snapshot, kill_greenlets
 from tools.links import TRANSPORTS, tcp_pair, tls_pair, unix_pair
 from tools.peer import Peer
@@ -91,6 +91,7 @@ def role(request: pytest.FixtureRequest) -> str:
 
 
 LinkMaker = Callable[..., tuple[Any, Any]]
+PairMaker = Callable[..., tuple[Any, Peer]]
 
 
 @pytest.fixture
@@ -119,29 +120,12 @@ def link(make_link: LinkMaker) -> tuple[Any, Any]:
 
 @pytest.fixture
 def open_websocket() -> Iterator[Callable[..., Any]]:
-    """Makes a WebSocket on a connected socket as if the opening handshake had been done on it."""
+    """`make_websocket`, which ends at the latest with the test."""
     opened: list[Any] = []
 
-    def make(sock: Any, role: str, *, deflate: Any = None, subprotocol: str | None = None, **arguments: Any) -> Any:
-        from geventws.frames import Side
-        from geventws.handshake import Agreement
-        from geventws.http11 import Headers, Request, Response
-        from geventws.websocket import Options, WebSocket
-
-        cls = arguments.pop("websocket_class", WebSocket)
-        known = {name: arguments.pop(name) for name in ("head", "url", "settings", "environ") if name in arguments}
-        request = Request("GET", "/chat?room=1", Headers([("Host", "localhost")]))
-        ws = cls(
-            sock,
-            Side(role),
-            Agreement(13, subprotocol, deflate),
-            request=request,
-            response=Response(101),
-            options=Options(**arguments),
-            **known,
-        )
-        opened.append(ws)
-        return ws
+    def make(sock: Any, role: str, **arguments: Any) -> Any:
+        opened.append(make_websocket(sock, role, **arguments))
+        return opened[-1]
 
     yield make
     for ws in opened:
@@ -149,7 +133,7 @@ def open_websocket() -> Iterator[Callable[..., Any]]:
 
 
 @pytest.fixture
-def make_pair(make_link: LinkMaker, open_websocket: Callable[..., Any], role: str) -> Callable[..., tuple[Any, Peer]]:
+def make_pair(make_link: LinkMaker, open_websocket: Callable[..., Any], role: str) -> PairMaker:
     """Makes pairs (WebSocket under test, scripted peer) in each role and over each transport.
 
     ``buffers=`` makes a narrow link, ``deflate=`` (deflate.Parameters) turns compression on, ``peer_timeout=`` is for
@@ -159,22 +143,13 @@ def make_pair(make_link: LinkMaker, open_websocket: Callable[..., Any], role: st
     def make(*, buffers: int | None = None, peer_timeout: float = 5, **arguments: Any) -> tuple[Any, Peer]:
         client, server = make_link(buffers)
         mine, other = (client, server) if role == "client" else (server, client)
-        deflate = arguments.get("deflate")
-        judged = None if deflate is None else _judged(deflate, role)
-        peer = Peer(other, client=role == "server", deflate=judged, timeout=peer_timeout)
+        peer = make_peer(other, role, deflate=arguments.get("deflate"), timeout=peer_timeout)
         return open_websocket(mine, role, **arguments), peer
 
     return make
 
 
 @pytest.fixture
-def pair(make_pair: Callable[..., tuple[Any, Peer]]) -> tuple[Any, Peer]:
+def pair(make_pair: PairMaker) -> tuple[Any, Peer]:
     """A WebSocket under test with default options, and its scripted peer."""
     return make_pair()
-
-
-def _judged(parameters: Any, role: str) -> Deflate:
-    """What the endpoint of this role must keep to when it compresses."""
-    if role == "client":
-        return Deflate(parameters.client_max_window_bits, parameters.client_no_context_takeover)
-    return Deflate(parameters.server_max_window_bits, parameters.server_no_context_takeover)

@@ -1,0 +1,696 @@
+"""What a WebSocket sends, in both roles and over each transport."""
+
+from __future__ import annotations
+
+import array
+import ctypes
+import json
+import threading
+
+import gevent
+import numpy
+import pytest
+from gevent import get_hub
+from tools.endpoint import make_peer, make_websocket
+from tools.links import tcp_pair
+from tools.tasks import start, start_waiting
+from tools.timing import let_hub_run, stopwatch, wait_until
+from tools.wire import BINARY, CONTINUATION, PING, PONG, TEXT
+
+from geventws.exceptions import ConcurrencyError, ConnectionClosedError, ConnectionClosedOK, InvalidState
+
+BIG = bytes(range(256)) * 2000
+"""More than the kernel takes of a narrow link, and more than the high-water mark."""
+NARROW = 4096
+
+
+class TestMessages:
+    def test_str_is_text(self, pair):
+        ws, peer = pair
+        ws.send("smörgås")
+        assert peer.read_frame()[:4] == (TEXT, "smörgås".encode(), True, 0)
+
+    @pytest.mark.parametrize(
+        "message",
+        [
+            b"\x00\xffab",
+            bytearray(b"\x00\xffab"),
+            memoryview(b"\x00\xffab"),
+            memoryview(b"\x00-\xff-a-b-")[::2],
+            array.array("B", [0, 255, 97, 98]),
+            array.array("H", b"\x00\xffab"),
+            (ctypes.c_char * 4)(*b"\x00\xffab"),
+            numpy.frombuffer(b"\x00\xffab", dtype="u1").reshape(2, 2),
+        ],
+        ids=lambda message: type(message).__name__,
+    )
+    def test_any_buffer_is_binary(self, pair, message):
+        ws, peer = pair
+        ws.send(message)
+        assert peer.read_frame()[:4] == (BINARY, b"\x00\xffab", True, 0)
+
+    @pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 4095, 4096, 4097, 65535, 65536, 300_000])
+    def test_every_size_arrives_whole(self, pair, size):
+        ws, peer = pair
+        message = (bytes(range(256)) * (size // 256 + 1))[:size]
+        ws.send(message)
+        assert peer.read_message() == message
+
+    def test_text_chooses_the_type(self, pair):
+        ws, peer = pair
+        ws.send("é".encode(), text=True)
+        ws.send("é", text=False)
+        ws.send(bytearray(b"b"), text=True)
+        ws.send(["é", b"!"], text=True)
+        ws.send(["é", b"!"], text=False)
+        assert [peer.read_message() for _ in range(5)] == ["é", "é".encode(), "b", "é!", "é!".encode()]
+
+    def test_a_buffer_may_be_changed_after_it_was_sent(self, make_pair):
+        ws, peer = make_pair(buffers=NARROW)
+        data = bytearray(BIG)
+        ws.send(data)
+        data[:] = bytes(len(data))
+        assert peer.read_message() == BIG
+
+    def test_messages_keep_their_order(self, pair):
+        ws, peer = pair
+        for number in range(100):
+            ws.send(str(number))
+        assert [peer.read_message() for _ in range(100)] == [str(number) for number in range(100)]
+
+    def test_json_is_text(self, pair):
+        ws, peer = pair
+        value = {"a": [1, "é", None, 1.5]}
+        ws.send_json(value)
+        frame = peer.read_frame()
+        assert frame.opcode == TEXT
+        assert json.loads(frame.payload) == value
+        with pytest.raises(TypeError):
+            ws.send_json({1, 2})
+
+    def test_a_client_masks_with_keys_that_differ_and_a_server_does_not(self, pair, role):
+        ws, peer = pair
+        for _ in range(20):
+            ws.send("same")
+        keys = [peer.read_frame().key for _ in range(20)]
+        assert len(set(keys)) == (20 if role == "client" else 1)
+        assert (keys[0] is None) is (role == "server")
+
+    def test_masking_keys_are_made_by_the_given_function(self, make_pair, role):
+        keys = iter([b"abcd", b"\0\0\0\0", b"efgh"])
+        ws, peer = make_pair(masking_keys=lambda: next(keys))
+        for message in ("one", b"two", b"3" * 5000):
+            ws.send(message)
+        frames = [peer.read_frame() for _ in range(3)]
+        assert [frame.payload for frame in frames] == [b"one", b"two", b"3" * 5000]
+        if role == "client":
+            assert [frame.key for frame in frames] == [b"abcd", b"\0\0\0\0", b"efgh"]
+
+
+class TestFragments:
+    @pytest.mark.parametrize("make", [list, tuple, iter], ids=["list", "tuple", "iterator"])
+    def test_an_iterable_is_one_message_in_fragments(self, pair, make):
+        ws, peer = pair
+        ws.send(make(["a", "é", "c"]))
+        assert peer.read_message() == "aéc"
+        opcodes = [frame.opcode for frame in peer.checker.frames]
+        assert opcodes[0] == TEXT
+        assert set(opcodes[1:]) == {CONTINUATION}
+        assert len(opcodes) >= 3
+
+    def test_buffers_are_a_binary_message(self, pair):
+        ws, peer = pair
+        ws.send([b"a", bytearray(b"b"), memoryview(b"c")])
+        assert peer.read_message() == b"abc"
+
+    @pytest.mark.parametrize("text, message", [(None, b""), (False, b""), (True, "")])
+    def test_no_fragments_are_an_empty_message(self, pair, text, message):
+        ws, peer = pair
+        ws.send([], text=text)
+        assert peer.read_message() == message
+
+    def test_each_fragment_leaves_before_the_next_one_is_made(self, pair):
+        ws, peer = pair
+        seen = []
+
+        def parts():
+            for part in ("a", "b", "c"):
+                yield part
+                seen.append(peer.read_frame().payload)
+
+        ws.send(parts())
+        assert seen == [b"a", b"b", b"c"]
+
+    def test_no_other_message_comes_between_but_control_frames_do(self, pair):
+        ws, peer = pair
+
+        def parts():
+            yield "a"
+            gevent.sleep(0.01)
+            ws.ping(b"between")
+            yield "b"
+
+        first = start(ws.send, parts())
+        second = start(ws.send, "other")
+        first.result()
+        second.result()
+        assert [peer.read_message(), peer.read_message()] == ["ab", "other"]
+        opcodes = [frame.opcode for frame in peer.checker.frames]
+        assert 0 < opcodes.index(PING) < opcodes.index(TEXT, 1)
+
+    @pytest.mark.parametrize("wrong", [["a", b"b"], [b"a", "b"], ["a", 5], ["a", ["b"]]])
+    def test_a_wrong_fragment_fails_the_connection_that_has_half_a_message(self, pair, wrong):
+        ws, peer = pair
+        with pytest.raises(TypeError):
+            ws.send(wrong)
+        assert peer.finish_close()[0] == 1011
+        peer.close()
+        with pytest.raises(ConnectionClosedError):
+            ws.send("more")
+
+    @pytest.mark.parametrize("wrong", [[5], [None], [["a"]]])
+    def test_a_wrong_first_fragment_does_no_harm(self, pair, wrong):
+        ws, peer = pair
+        with pytest.raises(TypeError):
+            ws.send(wrong)
+        ws.send("next")
+        assert peer.read_message() == "next"
+
+    def test_what_the_iterable_raises_leaves_as_it_is(self, pair):
+        ws, peer = pair
+        error = LookupError("mine")
+
+        def parts():
+            yield "a"
+            raise error
+
+        with pytest.raises(LookupError) as caught:
+            ws.send(parts())
+        assert caught.value is error
+        assert peer.read_close()[0] == 1011
+
+    def test_an_iterable_that_fails_at_once_does_no_harm(self, pair):
+        ws, peer = pair
+
+        def parts():
+            raise LookupError
+            yield
+
+        with pytest.raises(LookupError):
+            ws.send(parts())
+        ws.send("next")
+        assert peer.read_message() == "next"
+
+    def test_it_waits_for_a_slow_peer(self, make_pair):
+        ws, peer = make_pair(buffers=NARROW)
+        made = []
+
+        def parts():
+            for number in range(100):
+                made.append(number)
+                yield bytes(20_000)
+
+        sending = start_waiting(ws.send, parts())
+        assert len(made) < 50
+        assert peer.read_message() == bytes(2_000_000)
+        sending.result()
+
+    def test_a_slow_peer_in_the_middle_is_a_timeout_and_ends_the_connection(self, make_pair):
+        ws, peer = make_pair(buffers=NARROW, close_timeout=0.1)
+        with pytest.raises(TimeoutError):
+            ws.send((bytes(20_000) for _ in range(100)), timeout=0.05)
+        with pytest.raises(ConnectionClosedError):
+            ws.send("more")
+        peer.read_reset()
+        assert peer.checker.messages == []
+
+
+class TestRefusals:
+    @pytest.mark.parametrize("wrong", [5, None, 1.5, object(), {"a": 1}, {}, True], ids=repr)
+    def test_what_is_no_message_is_a_type_error_and_nothing_is_sent(self, pair, wrong):
+        ws, peer = pair
+        with pytest.raises(TypeError):
+            ws.send(wrong)
+        ws.send("next")
+        assert peer.read_message() == "next"
+
+    def test_text_that_is_no_utf8_is_refused(self, pair):
+        ws, peer = pair
+        with pytest.raises(UnicodeEncodeError):
+            ws.send("\ud800")
+        with pytest.raises(UnicodeDecodeError):
+            ws.send(b"\xff", text=True)
+        ws.send("next")
+        assert peer.read_message() == "next"
+
+    def test_after_the_end_nothing_can_be_sent(self, pair):
+        ws, peer = pair
+        peer.send_close(1000)
+        peer.read_close()
+        for call in (lambda: ws.send("x"), lambda: ws.send(["x"]), ws.ping, ws.pong):
+            with pytest.raises(ConnectionClosedOK):
+                call()
+
+
+class TestBackPressure:
+    def test_a_small_message_needs_no_waiting_for_a_slow_peer(self, make_pair):
+        ws, peer = make_pair(buffers=NARROW)
+        ws.send(BIG)
+        assert ws.buffered_amount > 0
+        assert peer.read_message() == BIG
+        wait_until(lambda: ws.buffered_amount == 0)
+
+    def test_above_the_high_water_mark_it_waits(self, make_pair):
+        ws, peer = make_pair(buffers=NARROW)
+        ws.send(BIG)
+        sending = start_waiting(ws.send, "second")
+        assert peer.read_message() == BIG
+        assert peer.read_message() == "second"
+        sending.result()
+
+    def test_who_came_first_goes_first(self, make_pair):
+        ws, peer = make_pair(buffers=NARROW)
+        ws.send(BIG)
+        tasks = [start_waiting(ws.send, str(number)) for number in range(5)]
+        assert peer.read_message() == BIG
+        assert [peer.read_message() for _ in range(5)] == [str(number) for number in range(5)]
+        for task in tasks:
+            task.result()
+
+    @pytest.mark.parametrize("how", ["timeout", "send_timeout"])
+    def test_a_timeout_has_sent_nothing_of_the_message(self, make_pair, how):
+        ws, peer = make_pair(buffers=NARROW, send_timeout=0.02 if how == "send_timeout" else None)
+        ws.send(BIG)
+        with stopwatch() as watch, pytest.raises(TimeoutError, match=r"0\.02"):
+            ws.send("lost", timeout=0.02 if how == "timeout" else None)
+        assert 0.015 < watch.seconds < 1
+        assert peer.read_message() == BIG
+        wait_until(lambda: not ws.buffered_amount)
+        ws.send("next")
+        assert peer.read_message() == "next"
+
+    def test_an_argument_goes_before_the_option(self, make_pair):
+        ws, peer = make_pair(buffers=NARROW, send_timeout=0.01)
+        ws.send(BIG)
+        sending = start(ws.send, "patient", timeout=5)
+        gevent.sleep(0.05)
+        assert not sending.ready()
+        assert [peer.read_message(), peer.read_message()] == [BIG, "patient"]
+        sending.result()
+
+    def test_one_that_gives_up_does_not_hold_up_those_behind(self, make_pair):
+        ws, peer = make_pair(buffers=NARROW)
+        ws.send(BIG)
+        first = start_waiting(ws.send, "first", timeout=0.01)
+        second = start_waiting(ws.send, "second")
+        assert isinstance(first.fault(), TimeoutError)
+        assert [peer.read_message(), peer.read_message()] == [BIG, "second"]
+        second.result()
+
+    def test_pings_and_pongs_do_not_wait(self, make_pair):
+        ws, peer = make_pair(buffers=NARROW)
+        ws.send(BIG)
+        ws.ping(b"ping")
+        ws.pong(b"pong")
+        assert [peer.read_frame()[:2] for _ in range(3)] == [(BINARY, BIG), (PING, b"ping"), (PONG, b"pong")]
+
+    def test_flush_waits_until_the_kernel_has_it_all(self, make_pair):
+        ws, peer = make_pair(buffers=NARROW)
+        ws.send(BIG)
+        flushing = start_waiting(ws.flush)
+        assert peer.read_message() == BIG
+        flushing.result()
+        assert ws.buffered_amount == 0
+
+    def test_flush_waits_no_longer_than_its_timeout(self, make_pair):
+        ws, peer = make_pair(buffers=NARROW)
+        ws.send(BIG)
+        with pytest.raises(TimeoutError):
+            ws.flush(timeout=0.01)
+        with pytest.raises(TimeoutError):
+            ws.flush(timeout=0)
+        assert peer.read_message() == BIG
+
+    def test_flush_after_the_end_raises(self, make_pair):
+        ws, _ = make_pair(buffers=NARROW)
+        ws.send(BIG)
+        flushing = start_waiting(ws.flush)
+        ws.terminate()
+        assert isinstance(flushing.fault(), ConnectionClosedError)
+        with pytest.raises(ConnectionClosedError):
+            ws.flush()
+
+    def test_flush_of_nothing_returns_at_once(self, pair):
+        ws, _ = pair
+        ws.flush()
+        ws.flush(timeout=0)
+
+
+class TestInTheHub:
+    def in_hub(self, function):
+        done = []
+        get_hub().loop.run_callback(lambda: done.append(function()))
+        wait_until(lambda: done)
+        return done[0]
+
+    def test_it_sends_pings_and_corks_without_waiting(self, pair):
+        ws, peer = pair
+
+        def work():
+            ws.send("from the hub")
+            ws.send(["a", "b"])
+            ws.ping(b"p")
+            ws.pong(b"q")
+            with ws.cork():
+                ws.send("corked")
+            ws.flush()
+
+        self.in_hub(work)
+        assert [peer.read_message() for _ in range(3)] == ["from the hub", "ab", "corked"]
+
+    def test_what_would_have_to_wait_is_refused_before_a_byte_is_written(self, make_pair):
+        ws, peer = make_pair(buffers=NARROW)
+        ws.send(BIG)
+        before = ws.buffered_amount
+
+        def work():
+            for call in (lambda: ws.send("x"), lambda: ws.send(["x"]), ws.flush, ws.wait_closed):
+                with pytest.raises(InvalidState):
+                    call()
+            return True
+
+        assert self.in_hub(work)
+        assert ws.buffered_amount == before
+        assert peer.read_message() == BIG
+        ws.send("next")
+        assert peer.read_message() == "next"
+
+    def test_after_a_close_it_is_refused_without_waiting(self, pair):
+        ws, peer = pair
+        closing = start_waiting(ws.close)
+
+        def work():
+            for call in (lambda: ws.send("x"), ws.ping, ws.pong):
+                with pytest.raises(ConnectionClosedError):
+                    call()
+            return True
+
+        assert self.in_hub(work)
+        peer.finish_close()
+        peer.close()
+        closing.result()
+
+
+class TestCork:
+    def test_what_is_sent_inside_leaves_at_its_end(self, pair):
+        ws, peer = pair
+        with ws.cork():
+            ws.send("a")
+            ws.ping(b"p")
+            ws.send(b"b")
+            gathered = ws.buffered_amount
+            let_hub_run()
+            assert ws.buffered_amount == gathered > 0
+        assert ws.buffered_amount == 0
+        assert [peer.read_message(), peer.read_message()] == ["a", b"b"]
+        assert [frame.opcode for frame in peer.checker.frames] == [TEXT, PING, BINARY]
+
+    def test_it_leaves_earlier_when_it_is_much(self, pair):
+        ws, peer = pair
+        with ws.cork():
+            ws.send(bytes(65536))
+            assert peer.read_message() == bytes(65536)
+
+    def test_it_can_be_nested(self, pair):
+        ws, peer = pair
+        with ws.cork():
+            with ws.cork():
+                ws.send("a")
+            assert ws.buffered_amount > 0
+        assert ws.buffered_amount == 0
+        assert peer.read_message() == "a"
+
+    def test_an_exception_inside_does_not_hold_it_back(self, pair):
+        ws, peer = pair
+        with pytest.raises(LookupError), ws.cork():
+            ws.send("a")
+            raise LookupError
+        assert peer.read_message() == "a"
+        ws.send("b")
+        assert peer.read_message() == "b"
+
+    def test_flush_writes_what_is_corked(self, pair):
+        ws, peer = pair
+        with ws.cork():
+            ws.send("a")
+            ws.flush()
+            assert peer.read_message() == "a"
+
+    def test_close_writes_what_is_corked(self, pair):
+        ws, peer = pair
+        with ws.cork():
+            ws.send("a")
+            closing = start_waiting(ws.close)
+        assert peer.read_message() == "a"
+        peer.finish_close()
+        peer.close()
+        closing.result()
+
+    def test_two_greenlets_may_cork(self, pair):
+        ws, peer = pair
+        with ws.cork():
+            ws.send("a")
+            start(self.cork_and_send, ws, "b").result()
+            assert ws.buffered_amount > 0
+        assert [peer.read_message(), peer.read_message()] == ["a", "b"]
+
+    @staticmethod
+    def cork_and_send(ws, message):
+        with ws.cork():
+            ws.send(message)
+
+
+class TestAutoCork:
+    """Answers to messages that came together leave together, and none is held back by a wait."""
+
+    @staticmethod
+    def batch(ws, peer, count=3):
+        peer.send_bytes(b"".join(peer.frame(TEXT, b"%d" % number) for number in range(count)))
+        wait_until(lambda: len(ws._protocol.messages) == count)
+
+    def test_answers_to_a_batch_leave_when_it_is_empty(self, pair):
+        ws, peer = pair
+        self.batch(ws, peer)
+        waiting = []
+        for _ in range(3):
+            ws.send("re: " + ws.recv())
+            waiting.append(ws.buffered_amount > 0)
+        assert waiting == [True, True, False]
+        assert [peer.read_message() for _ in range(3)] == ["re: 0", "re: 1", "re: 2"]
+
+    def test_they_leave_when_the_receiver_is_woken_for_a_batch(self, pair):
+        ws, peer = pair
+        gathered = []
+
+        def serve():
+            for message in ws:
+                ws.send(message)
+                gathered.append(ws.buffered_amount)
+
+        serving = start_waiting(serve)
+        peer.send_bytes(b"".join(peer.frame(TEXT, b"%d" % number) for number in range(3)))
+        assert [peer.read_message() for _ in range(3)] == ["0", "1", "2"]
+        assert gathered[0] > 0
+        assert gathered[-1] == 0
+        peer.send_close()
+        serving.result()
+
+    @pytest.mark.parametrize("wait", [lambda: gevent.sleep(0.2), lambda: gevent.sleep(0), lambda: let_hub_run(1)])
+    def test_they_leave_when_the_greenlet_waits_for_anything_else(self, pair, wait):
+        ws, peer = pair
+        self.batch(ws, peer)
+        ws.send("re: " + ws.recv())
+        assert ws.buffered_amount > 0
+        wait()
+        let_hub_run(2)
+        assert ws.buffered_amount == 0
+        assert peer.read_message() == "re: 0"
+
+    def test_they_leave_when_the_receivers_greenlet_ends(self, pair):
+        ws, peer = pair
+
+        def serve_one():
+            ws.send("re: " + ws.recv())
+
+        serving = start_waiting(serve_one)
+        peer.send_bytes(peer.frame(TEXT, b"0") + peer.frame(TEXT, b"1"))
+        serving.result()
+        assert peer.read_message() == "re: 0"
+
+    def test_a_slow_handler_does_not_delay_its_answers(self, pair):
+        ws, peer = pair
+        self.batch(ws, peer, 4)
+        ws.send("re: " + ws.recv())
+        assert ws.buffered_amount > 0
+        with stopwatch() as watch:
+            _burn(0.001)
+        assert watch.seconds >= 0.001
+        ws.recv()
+        assert ws.buffered_amount == 0
+        assert peer.read_message() == "re: 0"
+
+    def test_much_leaves_at_once(self, pair):
+        ws, peer = pair
+        self.batch(ws, peer)
+        ws.recv()
+        ws.send(bytes(65536))
+        assert peer.read_message() == bytes(65536)
+
+    def test_control_frames_and_close_keep_their_order(self, pair):
+        ws, peer = pair
+        self.batch(ws, peer)
+        ws.send("re: " + ws.recv())
+        ws.ping(b"p")
+        closing = start_waiting(ws.close)
+        assert peer.finish_close() == (1000, "")
+        assert [frame.opcode for frame in peer.checker.frames][:2] == [TEXT, PING]
+        peer.close()
+        closing.result()
+
+    def test_another_greenlets_messages_are_not_held_back(self, pair):
+        ws, peer = pair
+        self.batch(ws, peer)
+        ws.recv()
+        start(ws.send, "other").result()
+        assert peer.read_message() == "other"
+
+    def test_it_can_be_turned_off(self, make_pair):
+        ws, peer = make_pair(auto_cork=False)
+        self.batch(ws, peer)
+        for _ in range(3):
+            ws.send("re: " + ws.recv())
+            assert ws.buffered_amount == 0
+        assert [peer.read_message() for _ in range(3)] == ["re: 0", "re: 1", "re: 2"]
+
+    def test_an_explicit_cork_holds_longer(self, pair):
+        ws, peer = pair
+        self.batch(ws, peer, 2)
+        with ws.cork():
+            ws.send("re: " + ws.recv())
+            ws.send("re: " + ws.recv())
+            let_hub_run()
+            assert ws.buffered_amount > 0
+        assert ws.buffered_amount == 0
+        assert [peer.read_message(), peer.read_message()] == ["re: 0", "re: 1"]
+
+
+def _burn(seconds):
+    from time import perf_counter
+
+    end = perf_counter() + seconds
+    while perf_counter() < end:
+        pass
+
+
+class TestPing:
+    def test_the_result_is_the_latency(self, pair):
+        ws, peer = pair
+        result = ws.ping()
+        frame = peer.read_frame()
+        assert frame.opcode == PING
+        assert not result.ready()
+        gevent.sleep(0.01)
+        peer.pong(frame.payload)
+        latency = result.get(timeout=5)
+        assert 0.01 <= latency < 2
+        assert ws.latency == latency
+
+    @pytest.mark.parametrize("data", ["é", b"x" * 125, bytearray(b"ab"), memoryview(b"ab"), b""])
+    def test_it_carries_data(self, pair, data):
+        ws, peer = pair
+        result = ws.ping(data)
+        frame = peer.read_frame()
+        assert frame.payload == (data.encode() if isinstance(data, str) else bytes(data))
+        peer.pong(frame.payload)
+        assert result.get(timeout=5) > 0
+
+    def test_by_default_the_data_differ(self, pair):
+        ws, peer = pair
+        for _ in range(20):
+            ws.ping()
+        assert len({peer.read_frame().payload for _ in range(20)}) == 20
+
+    def test_a_pong_answers_all_earlier_pings(self, pair):
+        ws, peer = pair
+        results = [ws.ping(data) for data in (b"1", b"2", b"3")]
+        peer.pong(b"2")
+        assert results[0].get(timeout=5) >= results[1].get(timeout=5) > 0
+        assert not results[2].ready()
+        peer.pong(b"3")
+        assert results[2].get(timeout=5) > 0
+
+    def test_a_pong_with_other_data_answers_nothing(self, pair):
+        ws, peer = pair
+        result = ws.ping(b"1")
+        peer.pong(b"other")
+        peer.text("m")
+        assert ws.recv() == "m"
+        assert not result.ready()
+
+    def test_two_with_the_same_data_cannot_wait_at_once(self, pair):
+        ws, peer = pair
+        result = ws.ping(b"1")
+        with pytest.raises(ConcurrencyError):
+            ws.ping(b"1")
+        peer.pong(b"1")
+        result.get(timeout=5)
+        ws.ping(b"1")
+
+    @pytest.mark.parametrize("method", ["ping", "pong"])
+    def test_a_control_frame_has_at_most_125_bytes(self, pair, method):
+        ws, peer = pair
+        with pytest.raises(ValueError, match="125"):
+            getattr(ws, method)(b"x" * 126)
+        with pytest.raises(TypeError):
+            getattr(ws, method)(5)
+        ws.send("next")
+        assert peer.read_message() == "next"
+
+    def test_a_pong_may_be_sent_unasked(self, pair):
+        ws, peer = pair
+        ws.pong()
+        ws.pong("é")
+        assert [peer.read_frame()[:2] for _ in range(2)] == [(PONG, b""), (PONG, "é".encode())]
+
+    def test_the_end_of_the_connection_is_an_error_of_the_result(self, pair):
+        ws, peer = pair
+        results = [ws.ping(), ws.ping()]
+        peer.send_close(1001, "bye")
+        peer.read_close()
+        peer.close()
+        for result in results:
+            with pytest.raises(ConnectionClosedOK, match="bye"):
+                result.get(timeout=5)
+
+
+class TestThreads:
+    def test_one_hub_in_each_thread_works(self, make_pair, transport):
+        """A connection belongs to the hub of the thread that made it; two threads serve independently."""
+        ws, peer = make_pair()
+        seen = []
+
+        def other_thread():
+            left, right = tcp_pair()
+            other, other_peer = make_websocket(left, "client"), make_peer(right, "client")
+            other_peer.text("there")
+            seen.append(other.recv())
+            other.terminate()
+            other_peer.close()
+            gevent.get_hub().destroy()
+
+        thread = threading.Thread(target=other_thread)
+        thread.start()
+        peer.text("here")
+        assert ws.recv() == "here"
+        thread.join()
+        assert seen == ["there"]
