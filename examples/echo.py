@@ -43,7 +43,7 @@ if __name__ == "__main__":
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("role", choices=["serve", "connect"])
     parser.add_argument("words", nargs="*", default=["hello"])
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     if options.role == "serve":
         serve(options.host, options.port)
     else:

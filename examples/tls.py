@@ -23,12 +23,10 @@ def echo(ws: WebSocket) -> None:
 
 
 def main(certificate: str, key: str, trusted: str) -> None:
-    server_context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    server_context.load_cert_chain(certificate, key)
-    client_context = ssl.create_default_context(cafile=trusted)
-    with WebSocketServer(("127.0.0.1", 0), echo, ssl_context=server_context) as server:
+    context = ssl.create_default_context(cafile=trusted)
+    with WebSocketServer(("127.0.0.1", 0), echo, certfile=certificate, keyfile=key) as server:
         server.start()
-        with connect(f"wss://localhost:{server.address[1]}", ssl_context=client_context) as ws:
+        with connect(f"wss://localhost:{server.address[1]}", ssl_context=context) as ws:
             ws.send("nobody else can read this")
             print(ws.recv(timeout=5))
         try:

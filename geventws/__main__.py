@@ -8,7 +8,8 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import gevent
@@ -18,7 +19,7 @@ from gevent.event import Event
 from . import demo, handlers
 from .client import connect
 from .console import Console
-from .exceptions import WebSocketError
+from .exceptions import HandshakeError, WebSocketError
 from .server import WebSocketServer
 from .version import __version__
 from .websocket import WebSocket
@@ -31,21 +32,31 @@ class Failure(Exception):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
 
-    Returns the exit status: 0, 1 after an error that one line on standard error explains, or 130 after Ctrl-C.
+    Returns the exit status: 0, or 1 after an error that one line on standard error explains. Ctrl-C is a SystemExit
+    with status 130, unless the command stops a server for it.
     """
     options = _parser().parse_args(arguments)
+    with _quiet_interrupt():
+        try:
+            status: int = options.run(options)
+            return status
+        except BrokenPipeError:
+            # Nobody reads on, as with `| head`. The interpreter flushes standard output once more when it ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        except (Failure, WebSocketError, OSError) as error:
+            print(f"geventws: {error}", file=sys.stderr)
+            return 1
+
+
+@contextmanager
+def _quiet_interrupt() -> Iterator[None]:
+    """Make Ctrl-C a SystemExit, which gevent's hub hands to the main greenlet without printing a traceback."""
+    before = signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
     try:
-        status: int = options.run(options)
-        return status
-    except BrokenPipeError:
-        # Nobody reads on, as with `| head`. The interpreter flushes standard output once more when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except (Failure, WebSocketError, OSError) as error:
-        print(f"geventws: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def run_demo(options: argparse.Namespace) -> int:
@@ -66,37 +77,36 @@ def run_serve(options: argparse.Namespace) -> int:
         server = WebSocketServer(
             (options.host, options.port),
             handler,
-            ssl_context=_server_context(options),
+            certfile=options.certfile,
+            keyfile=options.keyfile,
             path=options.path,
             origins="*" if "*" in options.origin else options.origin or "same",
             subprotocols=options.subprotocol,
             compression=options.compression,
             max_size=options.max_size,
         )
+    except OSError as error:
+        raise Failure(f"cannot use {options.certfile}: {_told(error)}") from error
     except ValueError as error:
         raise Failure(str(error)) from error
     return _serve(server, options, f"listening on {scheme}://{{}}{options.path or '/'}")
 
 
 def run_connect(options: argparse.Namespace) -> int:
-    context = None
-    if options.insecure or options.cafile:
-        context = ssl.create_default_context(cafile=options.cafile)
-    if context and options.insecure:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
+    context = _client_context(options)
     try:
         ws = connect(
             options.url,
             headers=options.header,
             subprotocols=options.subprotocol,
             origin=options.origin,
+            proxy=options.proxy,
             ssl_context=context,
             compression=options.compression,
             max_size=options.max_size,
             open_timeout=options.timeout,
         )
-    except (OSError, ValueError) as error:
+    except (HandshakeError, OSError, ValueError) as error:
         raise Failure(f"cannot connect: {_told(error)}") from error
     try:
         problem = Console(ws, options.wait).run()
@@ -112,7 +122,7 @@ def _serve(server: WebSocketServer, options: argparse.Namespace, line: str) -> i
     try:
         server.start()
     except OSError as error:
-        raise Failure(f"cannot listen on {_place(options.host, options.port)}: {_told(error)}") from error
+        raise Failure(f"cannot listen: {_told(error)}") from error
     asked_to_stop = Event()
     watchers = [gevent.signal_handler(number, asked_to_stop.set) for number in (signal.SIGINT, signal.SIGTERM)]
     try:
@@ -146,16 +156,17 @@ def _imported(name: str) -> Callable[[WebSocket], Any]:
     return handler
 
 
-def _server_context(options: argparse.Namespace) -> ssl.SSLContext | None:
-    if options.certfile is None:
-        if options.keyfile is not None:
-            raise Failure("--keyfile needs --certfile")
+def _client_context(options: argparse.Namespace) -> ssl.SSLContext | None:
+    """None for the default."""
+    if not (options.insecure or options.cafile):
         return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
-        context.load_cert_chain(options.certfile, options.keyfile)
+        context = ssl.create_default_context(cafile=options.cafile)
     except OSError as error:
-        raise Failure(f"cannot use {options.certfile}: {_told(error)}") from error
+        raise Failure(f"cannot use {options.cafile}: {_told(error)}") from error
+    if options.insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
     return context
 
 
@@ -240,6 +251,9 @@ def _add_connect(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--subprotocol", action="append", default=[], metavar="S", help="may be given several times")
     command.add_argument("--origin", metavar="O", help="the Origin header")
+    command.add_argument(
+        "--no-proxy", dest="proxy", action="store_const", const=None, default=True, help="whatever the environment says"
+    )
     command.add_argument("--cafile", metavar="FILE", help="trust the authorities in this file (PEM)")
     command.add_argument("--insecure", action="store_true", help="accept any certificate")
     command.add_argument("--no-compression", dest="compression", action="store_false", help="do not offer it")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,12 @@ from gevent.event import AsyncResult
 from tools import certificates
 
 import geventws
+from geventws.connection import Options
+from geventws.exceptions import Violation
 
-README = Path(__file__).parent.parent / "README.md"
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+API = ROOT / "docs" / "api.md"
 
 
 def sections() -> Iterator[tuple[str, list[str]]]:
@@ -97,13 +103,38 @@ def test_every_section_of_the_readme_is_found() -> None:
     assert all(len([block for block in blocks if is_server(block)]) <= 1 for blocks in SECTIONS.values())
 
 
-def test_links_in_the_readme_lead_somewhere() -> None:
-    text = README.read_text(encoding="utf-8")
-    titles = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
-    anchors = {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
+@pytest.mark.parametrize("page", [README, API, ROOT / "docs" / "design.md"], ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)]+)\)", text):
         path, _, anchor = target.partition("#")
-        if not path:
-            assert anchor in anchors, target
-        elif not path.startswith("https://"):
-            assert (README.parent / path).exists(), target
+        if path.startswith("https://"):
+            continue
+        linked = page.parent / path if path else page
+        assert linked.exists(), target
+        if anchor:
+            titles = re.findall(r"^#+ (.*)$", linked.read_text(encoding="utf-8"), flags=re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}, target
+
+
+def arguments_of(function: Callable[..., Any]) -> set[str]:
+    return {name for name in inspect.signature(function).parameters if name not in ("self", "options")}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param(set(geventws.__all__), id="names"),
+        pytest.param(arguments_of(geventws.connect), id="connect"),
+        pytest.param(arguments_of(geventws.Upgrader), id="Upgrader"),
+        pytest.param(arguments_of(geventws.WebSocketServer), id="WebSocketServer"),
+        pytest.param({field.name for field in fields(Options)}, id="options"),
+        pytest.param({field.name for field in fields(geventws.PerMessageDeflate)}, id="PerMessageDeflate"),
+        pytest.param({violation.name for violation in Violation}, id="violations"),
+        pytest.param({code.name for code in geventws.CloseCode}, id="codes"),
+        pytest.param({"host", "port", "wait", "header", "no-compression", "cafile"}, id="command line"),
+    ],
+)
+def test_the_api_page_names_everything(names: set[str]) -> None:
+    words = set(re.findall(r"\w[\w-]*", API.read_text(encoding="utf-8")))
+    assert names - words == set()

@@ -14,7 +14,6 @@ from importlib.resources import files
 from typing import Any
 
 from .. import handlers
-from ..exceptions import ConnectionClosed
 from ..handshake import is_upgrade
 from ..http11 import Request, Response, refusal
 from ..server import WebSocketServer
@@ -45,8 +44,8 @@ def page(request: Request) -> Response | None:
     """Answer a plain request with a file of the page; leave an opening handshake to the server."""
     if is_upgrade(request):
         return None if request.path in ("/chat", "/echo") else refusal(404, "there is no WebSocket here")
-    if request.method != "GET":
-        return refusal(405, "this page can only be read", {"Allow": "GET"})
+    if request.method not in ("GET", "HEAD"):
+        return refusal(405, "this page can only be read", {"Allow": "GET, HEAD"})
     if request.path not in FILES:
         return refusal(404, "there is no such page")
     name, content_type = FILES[request.path]
@@ -64,9 +63,7 @@ class Chat:
     def __call__(self, ws: WebSocket) -> None:
         try:
             self.listen(ws)
-        except ConnectionClosed:
-            pass  # a tab that went without a word has left all the same
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             ws.close(1008, "not a message of this chat")
 
     def listen(self, ws: WebSocket) -> None:

@@ -1,4 +1,4 @@
-import { Chart } from "/chart.js";
+import { Chart, linear, logarithmic } from "/chart.js";
 import { LastingSocket } from "/socket.js";
 
 const RATE_EVERY = 250; // milliseconds that one point of the rate chart covers
@@ -13,7 +13,9 @@ const milliseconds = (value) => (value < 10 ? value.toFixed(2) : value.toFixed(v
 
 let arrived = 0;
 let countedAt = performance.now();
-const rateChart = new Chart(find("rate"), { color: "--rate", least: 10, format: (value) => short.format(value) });
+const rateChart = new Chart(find("rate"), {
+  color: "--rate", scale: linear, least: 10, format: (value) => `${short.format(value)} per second`,
+});
 
 setInterval(() => {
   const now = performance.now();
@@ -21,7 +23,8 @@ setInterval(() => {
   arrived = 0;
   countedAt = now;
   rateChart.add(rate, now);
-  find("rate-now").textContent = whole.format(rate);
+  const lastSecond = rateChart.samples.slice(-1000 / RATE_EVERY).map(([, value]) => value);
+  find("rate-now").textContent = whole.format(lastSecond.reduce((sum, value) => sum + value) / lastSecond.length);
 }, RATE_EVERY);
 
 find("burst").addEventListener("click", ({ target }) => {
@@ -43,7 +46,9 @@ find("burst").addEventListener("click", ({ target }) => {
 
 // ---- latency: the time a message takes through the echo socket and back ----
 
-const latencyChart = new Chart(find("latency"), { color: "--latency", least: 0.5, format: milliseconds });
+const latencyChart = new Chart(find("latency"), {
+  color: "--latency", scale: logarithmic(0.1), least: 5, format: (value) => `${milliseconds(value)} ms`,
+});
 const probe = new Worker("/probe.js", { type: "module" });
 probe.onmessage = ({ data: latency }) => {
   arrived += 1;

@@ -1,18 +1,32 @@
 // A line chart of the last minute on a canvas: one series, the newest sample at the right edge, hover to read a value.
 const SECONDS = 60;
-const LEFT = 46, RIGHT = 10, TOP = 10, BOTTOM = 22;
+const LEFT = 46, RIGHT = 10, TOP = 10, BOTTOM = 22; // pixels around the plot
+const NEAR = 20; // how far from the pointer a sample may be that is read, in pixels
 const axisLabel = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 2 });
 
-// The smallest of 1, 2 or 5 times a power of ten that is not below the value.
-function niceCeiling(value) {
-  const power = 10 ** Math.floor(Math.log10(value));
-  return [1, 2, 5, 10].map((step) => step * power).find((step) => step >= value);
-}
+// How values become heights: `end` is where the axis ends for a highest value, `part` how far up a value stands on an
+// axis that ends there, `ticks` what is written beside it.
+export const linear = {
+  end(highest) {
+    const power = 10 ** Math.floor(Math.log10(highest));
+    return [1, 2, 5, 10].map((step) => step * power).find((step) => step >= highest);
+  },
+  part: (value, end) => value / end,
+  ticks: (end) => [0, end / 2, end],
+};
+
+// One that shows small changes of small values beside rare large ones.
+export const logarithmic = (begin) => ({
+  end: (highest) => 10 ** Math.ceil(Math.log10(highest)),
+  part: (value, end) => Math.max(0, Math.log(value / begin) / Math.log(end / begin)),
+  ticks: (end) => Array.from({ length: Math.round(Math.log10(end / begin)) + 1 }, (_, i) => begin * 10 ** i),
+});
 
 export class Chart {
-  constructor(canvas, { color, least, format }) {
+  constructor(canvas, { color, scale, least, format }) {
     this.canvas = canvas;
     this.color = color; // the name of a CSS variable
+    this.scale = scale;
     this.least = least; // the axis is never shorter than this
     this.format = format;
     this.samples = []; // [time in ms, value]
@@ -42,12 +56,12 @@ export class Chart {
     pen.clearRect(0, 0, width, height);
 
     const highest = this.samples.reduce((most, [, value]) => Math.max(most, value), this.least);
-    const goal = niceCeiling(highest * 1.05);
+    const goal = this.scale.end(highest * 1.05);
     this.top += (goal - this.top) * 0.2; // the axis glides to its new length
     if (Math.abs(goal - this.top) < goal / 200) this.top = goal;
     const place = {
       x: (time) => width - RIGHT - ((now - time) / (SECONDS * 1000)) * (width - LEFT - RIGHT),
-      y: (value) => height - BOTTOM - (value / this.top) * (height - TOP - BOTTOM),
+      y: (value) => height - BOTTOM - this.scale.part(value, this.top) * (height - TOP - BOTTOM),
       width, height,
     };
     const style = getComputedStyle(this.canvas);
@@ -64,14 +78,14 @@ export class Chart {
     pen.lineWidth = 1;
     pen.textBaseline = "middle";
     pen.textAlign = "right";
-    for (const part of [0, 0.5, 1]) {
-      const y = Math.round(place.y(goal * part)) + 0.5;
+    for (const tick of this.scale.ticks(goal)) {
+      const y = Math.round(place.y(tick)) + 0.5;
       if (y < 0) continue; // while the axis is still gliding
       pen.beginPath();
       pen.moveTo(LEFT, y);
       pen.lineTo(place.width - RIGHT, y);
       pen.stroke();
-      pen.fillText(axisLabel.format(goal * part), LEFT - 8, y);
+      pen.fillText(axisLabel.format(tick), LEFT - 8, y);
     }
     pen.textBaseline = "bottom";
     for (const [text, part, align] of [["60 s ago", 0, "left"], ["30 s", 0.5, "center"], ["now", 1, "right"]]) {
@@ -89,8 +103,8 @@ export class Chart {
     const line = new Path2D();
     for (const [time, value] of this.samples) line.lineTo(place.x(time), place.y(value));
     const area = new Path2D(line);
-    area.lineTo(place.x(this.samples.at(-1)[0]), place.y(0));
-    area.lineTo(place.x(this.samples[0][0]), place.y(0));
+    area.lineTo(place.x(this.samples.at(-1)[0]), place.height - BOTTOM);
+    area.lineTo(place.x(this.samples[0][0]), place.height - BOTTOM);
     pen.globalAlpha = 0.12;
     pen.fillStyle = color;
     pen.fill(area);
@@ -109,9 +123,10 @@ export class Chart {
 
   #drawReading(pen, place, color, now) {
     const distance = ([time]) => Math.abs(place.x(time) - this.pointer);
-    const nearest = this.samples.reduce((best, sample) => (distance(sample) < distance(best) ? sample : best), [0, 0]);
+    const near = this.samples.filter((sample) => distance(sample) < NEAR);
+    if (near.length === 0) return;
+    const nearest = near.reduce((best, sample) => (distance(sample) < distance(best) ? sample : best));
     const x = place.x(nearest[0]);
-    if (x < LEFT) return;
     pen.strokeStyle = color("--quiet");
     pen.beginPath();
     pen.moveTo(x, TOP);
