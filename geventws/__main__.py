@@ -126,7 +126,7 @@ def _serve(server: WebSocketServer, options: argparse.Namespace, line: str) -> i
     asked_to_stop = Event()
     watchers = [gevent.signal_handler(number, asked_to_stop.set) for number in (signal.SIGINT, signal.SIGTERM)]
     try:
-        print(line.format(_place(options.host, server.address[1])), flush=True)
+        print(line.format(_place(options.host, int(server.address[1]))), flush=True)
         asked_to_stop.wait()
     finally:
         for watcher in watchers:
