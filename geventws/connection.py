@@ -331,7 +331,7 @@ class Connection(Owner):
 
     def write_failed(self, error: OSError) -> None:
         """Sending is over; what the peer sent before may still be read, until the stream ends."""
-        self._os_error = error
+        self._os_error = error.with_traceback(None)
         if self._protocol.state is State.OPEN:
             self._protocol.state = State.CLOSING
         self._start_closing_timer()
@@ -425,7 +425,8 @@ class Connection(Owner):
         if self._protocol.state is State.CLOSED:
             return
         self._why = self._why or why
-        self._os_error = self._os_error or error
+        if error is not None and self._os_error is None:
+            self._os_error = error.with_traceback(None)
         self._transport.close()
         self._protocol.discard()
         if self._pulse is not None:

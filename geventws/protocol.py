@@ -237,7 +237,7 @@ class Protocol:
             self.streaming = False
 
     def _fail(self, error: ProtocolError, events: list[Event]) -> None:
-        self.error = error
+        self.error = error.with_traceback(None)  # which would keep alive whatever its frames know
         self._buffer = bytearray()
         events.append(error)
 

@@ -56,6 +56,9 @@ class Owner:
         raise NotImplementedError
 
 
+_NOBODY = Owner()
+
+
 class Transport:
     """A stream that has an owner.
 
@@ -290,11 +293,12 @@ class Transport:
         self._latest = None
         self.buffered = 0
         self._watch_writable(False)
+        owner = self._owner
         if error is None:
             self.close()
-            self._owner.stream_ended(None)
+            owner.stream_ended(None)
         else:
-            self._owner.write_failed(error)
+            owner.write_failed(error)
 
     def _half_close(self) -> None:
         self._shutdown = False
@@ -324,4 +328,5 @@ class Transport:
                 watcher.stop()
                 watcher.close()
         self._read_watcher = self._write_watcher = None
+        self._owner = _NOBODY  # which frees both as soon as nobody uses them
         self.sock.close()
