@@ -5,8 +5,9 @@ from __future__ import annotations
 import gevent
 import pytest
 from gevent import get_hub
+from tools.endpoint import wait_for_messages
 from tools.tasks import start, start_waiting
-from tools.timing import let_hub_run, stopwatch, wait_until
+from tools.timing import let_hub_run, stopwatch
 from tools.wire import TEXT
 
 from geventws.exceptions import ConnectionClosed, ConnectionClosedError, ConnectionClosedOK
@@ -309,7 +310,7 @@ class TestTerminate:
         assert peer.checker.closed is None
 
     def test_once_or_twice_or_after_close_is_the_same(self, pair):
-        ws, peer = pair
+        ws, _ = pair
         ws.terminate()
         ws.terminate()
         ws.close()
@@ -327,7 +328,7 @@ class TestTerminate:
     def test_what_was_received_can_still_be_taken(self, pair):
         ws, peer = pair
         peer.text("kept")
-        wait_until(lambda: ws._protocol.messages)
+        wait_for_messages(ws)
         ws.terminate()
         assert ws.recv() == "kept"
         with pytest.raises(ConnectionClosedError):

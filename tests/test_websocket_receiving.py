@@ -6,8 +6,9 @@ import gevent
 import pytest
 from gevent import get_hub
 from tools import wire
+from tools.endpoint import wait_for_messages
 from tools.tasks import start, start_waiting
-from tools.timing import let_hub_run, stopwatch, wait_until
+from tools.timing import burn, let_hub_run, stopwatch, wait_until
 from tools.wire import BINARY, CONTINUATION, PING, PONG, TEXT
 
 from geventws.exceptions import ConcurrencyError, ConnectionClosedError, ConnectionClosedOK, InvalidState
@@ -76,7 +77,7 @@ class TestRecv:
         peer.text("one")
         peer.text("two")
         assert ws.recv() == "one"
-        wait_until(lambda: ws._protocol.messages)
+        wait_for_messages(ws)
         assert ws.recv(timeout=0) == "two"
 
     def test_a_timeout_of_zero_takes_what_the_kernel_holds(self, pair):
@@ -124,7 +125,7 @@ class TestRecv:
     def test_in_the_hub_it_takes_what_is_here_and_does_not_wait(self, pair):
         ws, peer = pair
         peer.text("here")
-        wait_until(lambda: ws._protocol.messages)
+        wait_for_messages(ws)
         seen = []
 
         def in_hub():
@@ -153,29 +154,23 @@ class TestRecv:
         ws, peer = pair
         count = 400
         peer.send_bytes(peer.frame(TEXT, b"x") * count)
-        wait_until(lambda: len(ws._protocol.messages) == count)
-        ran_at = []
+        wait_for_messages(ws, count)
+        received = 0
+        seen = set()
 
-        def note():
+        def look():
             while True:
-                ran_at.append(len(ws._protocol.messages))
+                seen.add(received)
                 gevent.sleep(0)
 
-        other = start(note)
+        looking = start(look)
         for _ in range(count):
             ws.recv()
-            _burn(0.0002)
-        other.kill()
-        # 80 ms of work without any wait: the other greenlet had its turn in between.
-        assert len({left for left in ran_at if 0 < left < count}) >= 5
-
-
-def _burn(seconds):
-    from time import perf_counter
-
-    end = perf_counter() + seconds
-    while perf_counter() < end:
-        pass
+            received += 1
+            burn(0.0002)
+        looking.kill()
+        # 80 ms of work without any wait: the other greenlet had its turns in between.
+        assert len(seen - {0, count}) >= 5
 
 
 class TestIteration:
@@ -294,7 +289,7 @@ class TestStreaming:
         peer.send(BINARY, b"a", fin=False)
         assert next(fragments) == b"a"
         peer.send(CONTINUATION, b"b")
-        wait_until(lambda: ws._protocol.messages)
+        wait_for_messages(ws)
         with pytest.raises(ConcurrencyError):
             ws.recv()
         assert list(fragments) == [b"b"]
@@ -429,7 +424,7 @@ class TestPauseAndResume:
     def test_what_was_read_before_can_be_received(self, pair):
         ws, peer = pair
         peer.text("before")
-        wait_until(lambda: ws._protocol.messages)
+        wait_for_messages(ws)
         ws.pause()
         assert ws.recv() == "before"
         assert ws.paused
@@ -462,83 +457,3 @@ class TestPauseAndResume:
         ws.pause()
         ws.resume()
         assert not ws.paused
-
-
-class TestPings:
-    def test_on_ping_and_on_pong_are_called_in_order_with_the_messages(self, pair):
-        ws, peer = pair
-        seen = []
-        ws.on_ping = lambda data: seen.append(("ping", data))
-        ws.on_pong = lambda data: seen.append(("pong", data))
-        peer.send_bytes(peer.frame(PING, b"1") + peer.frame(TEXT, b"a") + peer.frame(PONG, b"2") + peer.frame(TEXT, b"b"))
-        for _ in range(2):
-            seen.append(ws.recv())
-        assert seen == [("ping", b"1"), "a", ("pong", b"2"), "b"]
-        assert peer.read_frame().payload == b"1"
-
-    def test_a_hook_is_called_while_recv_waits_for_a_message(self, pair):
-        ws, peer = pair
-        seen = []
-        ws.on_ping = seen.append
-        receiving = start_waiting(ws.recv)
-        peer.ping(b"x")
-        wait_until(lambda: seen == [b"x"])
-        assert not receiving.ready()
-        peer.text("m")
-        assert receiving.result() == "m"
-
-    def test_what_a_hook_raises_leaves_from_recv_and_nothing_is_lost(self, pair):
-        ws, peer = pair
-
-        def fail(data):
-            raise LookupError(data)
-
-        ws.on_ping = fail
-        peer.send_bytes(peer.frame(PING, b"x") + peer.frame(TEXT, b"kept"))
-        with pytest.raises(LookupError):
-            ws.recv()
-        assert ws.recv() == "kept"
-
-    def test_a_hook_can_be_taken_away(self, pair):
-        ws, peer = pair
-        ws.on_ping = ws.on_pong = print
-        ws.on_ping = ws.on_pong = None
-        assert (ws.on_ping, ws.on_pong) == (None, None)
-        peer.ping(b"x")
-        peer.text("m")
-        assert ws.recv() == "m"
-
-    def test_without_auto_pong_the_program_answers(self, make_pair):
-        ws, peer = make_pair(auto_pong=False)
-        ws.on_ping = ws.pong
-        peer.ping(b"x")
-        peer.text("m")
-        assert ws.recv() == "m"
-        frame = peer.read_frame()
-        assert (frame.opcode, frame.payload) == (PONG, b"x")
-
-    def test_without_auto_pong_nothing_is_answered_by_itself(self, make_pair):
-        ws, peer = make_pair(auto_pong=False)
-        peer.ping(b"x")
-        peer.text("m")
-        assert ws.recv() == "m"
-        ws.send("after")
-        assert peer.read_message() == "after"
-        assert len(peer.checker.frames) == 1
-
-    def test_only_the_newest_ping_is_answered_when_the_peer_does_not_read(self, make_pair):
-        ws, peer = make_pair(buffers=4096)
-        ws.send(bytes(300_000))
-        assert ws.buffered_amount > 0
-        for number in range(2000):
-            peer.ping(b"%d" % number)
-        peer.text("end")
-        assert ws.recv() == "end"
-        assert ws.buffered_amount < 310_000
-        sending = start_waiting(ws.send, "last")
-        while peer.read_message() != "last":
-            pass
-        sending.result()
-        pongs = [frame.payload for frame in peer.checker.frames if frame.opcode == PONG]
-        assert pongs[-1] == b"1999"
-        assert len(pongs) < 2000

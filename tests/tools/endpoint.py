@@ -12,6 +12,7 @@ from geventws.websocket import Options, WebSocket
 
 from .checker import Deflate
 from .peer import Peer
+from .timing import wait_until
 
 
 def make_websocket(
@@ -45,3 +46,8 @@ def make_peer(sock: Any, role: str, *, deflate: Parameters | None = None, timeou
     elif deflate is not None:
         judged = Deflate(deflate.server_max_window_bits, deflate.server_no_context_takeover)
     return Peer(sock, client=role == "server", deflate=judged, timeout=timeout)
+
+
+def wait_for_messages(ws: Any, count: int = 1) -> None:
+    """Let the hub run until so many messages have been received that nobody has taken."""
+    wait_until(lambda: len(ws._protocol.messages) >= count)

@@ -39,3 +39,10 @@ def stopwatch() -> Iterator[Stopwatch]:
         yield watch
     finally:
         watch.seconds = time.perf_counter() - start
+
+
+def burn(seconds: float) -> None:
+    """Be busy, without letting the hub run."""
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        pass
