@@ -12,8 +12,11 @@ Start the server, and then a client in each of two other terminals::
 from __future__ import annotations
 
 import argparse
+import signal
 from contextlib import suppress
 from urllib.parse import parse_qs
+
+import gevent
 
 from geventws import ConnectionClosed, State, WebSocket, WebSocketServer
 
@@ -54,5 +57,5 @@ if __name__ == "__main__":
     server = WebSocketServer((options.host, options.port), Room())
     server.start()
     print(f"listening on ws://{options.host}:{server.address[1]}", flush=True)
-    with suppress(KeyboardInterrupt):
-        server.serve_forever()
+    gevent.signal_handler(signal.SIGINT, server.stop)
+    server.serve_forever()

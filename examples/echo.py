@@ -11,7 +11,9 @@ In one terminal, and then in another::
 from __future__ import annotations
 
 import argparse
-from contextlib import suppress
+import signal
+
+import gevent
 
 from geventws import WebSocket, WebSocketServer, connect
 
@@ -26,8 +28,8 @@ def serve(host: str, port: int) -> None:
     server = WebSocketServer((host, port), echo)
     server.start()
     print(f"listening on ws://{host}:{server.address[1]}", flush=True)
-    with suppress(KeyboardInterrupt):
-        server.serve_forever()
+    gevent.signal_handler(signal.SIGINT, server.stop)
+    server.serve_forever()
 
 
 def talk(host: str, port: int, words: list[str]) -> None:

@@ -110,6 +110,9 @@ def run_connect(options: argparse.Namespace) -> int:
         raise Failure(f"cannot connect: {_told(error)}") from error
     try:
         problem = Console(ws, options.wait).run()
+    except BrokenPipeError:
+        ws.terminate()  # nobody wants the messages that may still come before the server's close frame
+        raise
     finally:
         ws.close()
     if problem:
