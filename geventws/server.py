@@ -39,6 +39,7 @@ Handler = Callable[[WebSocket], object]
 _KILL_TIMEOUT = 1.0
 _TCP = (socket.AF_INET, socket.AF_INET6)
 _UNIX = "unix:"
+_NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 
 class WebSocketServer(StreamServer):
@@ -132,13 +133,14 @@ class WebSocketServer(StreamServer):
 
     @classmethod
     def get_listener(cls, address: Any, backlog: int | None = None, family: int | None = None) -> Any:
+        """A listening socket; the error of a failure names the address."""
         try:
-            return super().get_listener(address, backlog, family)
+            return _listen(address, cls.backlog if backlog is None else backlog, family, cls.reuse_addr)
         except OSError as error:
             # gevent takes "all addresses" for those of IPv6, which stand for IPv4 as well, where there is IPv6.
-            if family != socket.AF_INET6 or address[0] or error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
-                raise
-            return super().get_listener(address, backlog, socket.AF_INET)
+            if family == socket.AF_INET6 and not address[0] and error.errno in _NO_IPV6:
+                return cls.get_listener(address, backlog, socket.AF_INET)
+            raise
 
     def close(self) -> None:
         """Stop listening; the connections go on."""
@@ -296,6 +298,19 @@ def _server_context(
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     made.load_cert_chain(certfile, keyfile)
     return made
+
+
+def _listen(address: Any, backlog: int, family: int | None, reuse_address: int | None) -> socket.socket:
+    sock = socket.socket(family or socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        if reuse_address is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, reuse_address)
+        sock.bind(address)
+        sock.listen(backlog)
+    except OSError as error:
+        sock.close()
+        raise OSError(error.errno, f"{error.strerror}: {address!r}") from None
+    return sock
 
 
 def _remove_stale_socket(path: Any) -> None:
