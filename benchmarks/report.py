@@ -1,0 +1,126 @@
+"""What the rounds amount to: medians, ratios, a table and a plot.
+
+`python benchmarks/report.py results.json [--plot out.png]`, with the Python of .bench-venv for a plot.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from rows import ROWS, Row
+
+Rounds = dict[str, dict[str, list[dict[str, Any]]]]
+"""The figures of each round, by row and peer."""
+
+SUBJECT = "geventws"
+BUSY = 0.9
+"""What share of its core a program has that is not held up by anything else."""
+
+
+def summary(rounds: Rounds) -> dict[str, dict[str, dict[str, Any]]]:
+    """By row and peer: the median, the least and the greatest value, and how many times better geventws is."""
+    return {name: {peer: _summary_of(ROWS[name], peers, peer) for peer in peers} for name, peers in rounds.items()}
+
+
+def _summary_of(row: Row, peers: dict[str, list[dict[str, Any]]], peer: str) -> dict[str, Any]:
+    values = [figures["value"] for figures in peers[peer]]
+    outcome: dict[str, Any] = {"median": median(values), "min": min(values), "max": max(values)}
+    if SUBJECT in peers and peer != SUBJECT:
+        pairs = zip((figures["value"] for figures in peers[SUBJECT]), values, strict=False)
+        outcome["ratio"] = median(theirs / ours if row.less_is_better else ours / theirs for ours, theirs in pairs)
+    for detail in ("cpu", "load_cpu", "p50_us", "p99_us", "fairness", "bytes_per_message"):
+        details = [figures[detail] for figures in peers[peer] if detail in figures]
+        if details:
+            outcome[detail] = median(details)
+    return outcome
+
+
+def markdown(rounds: Rounds) -> str:
+    """A table with a line for each row: values, and behind those of the peers how many times better geventws is."""
+    results = summary(rounds)
+    names = list(dict.fromkeys(peer for peers in results.values() for peer in peers))
+    lines = ["| | " + " | ".join(names) + " |", "|---|" + "--:|" * len(names)]
+    for name, peers in results.items():
+        cells = [_cell(ROWS[name], peers[peer]) if peer in peers else "" for peer in names]
+        lines.append(f"| {_title(ROWS[name])} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _title(row: Row) -> str:
+    return row.title if row.unit == "messages/s" else f"{row.title} ({row.unit})"
+
+
+def _cell(row: Row, outcome: dict[str, Any]) -> str:
+    text = _short(outcome["median"])
+    if "ratio" in outcome:
+        text += f" ({outcome['ratio']:.2f})"
+    if row.kind == "deflate":
+        text += f", {outcome['bytes_per_message']:.0f} B"
+    if "load_cpu" in outcome and outcome["cpu"] < BUSY:
+        text += " *"
+    return text
+
+
+def _short(value: float) -> str:
+    if value >= 9950:
+        return f"{value / 1000:,.0f} k"
+    return f"{value / 1000:.1f} k" if value >= 995 else f"{value:.1f}"
+
+
+def plot(rounds: Rounds, path: Path) -> None:
+    """A bar for each peer in each row, as a share of the best."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    results = summary(rounds)
+    names = list(dict.fromkeys(peer for peers in results.values() for peer in peers))
+    colours = dict(zip(names, pyplot.get_cmap("tab10").colors * 2, strict=False))
+    columns = min(3, len(results))
+    lines = -(-len(results) // columns)
+    figure, grid = pyplot.subplots(lines, columns, figsize=(6 * columns, 3 * lines), squeeze=False)
+    for axes in grid.flat[len(results) :]:
+        axes.set_visible(False)
+    for axes, (name, peers) in zip(grid.flat, results.items(), strict=False):
+        order = list(reversed(peers))
+        medians = [peers[peer]["median"] for peer in order]
+        ends = [[peers[peer][end] for peer in order] for end in ("min", "max")]
+        errors = [[abs(m - end) for m, end in zip(medians, values, strict=True)] for values in ends]
+        axes.barh(order, medians, xerr=errors, color=[colours[peer] for peer in order], ecolor="grey")
+        axes.set_title(ROWS[name].title, fontsize=10)
+        axes.set_xlabel(ROWS[name].unit, fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+
+
+def machine() -> dict[str, str]:
+    """What the figures were measured on."""
+    model = "unknown"
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+    python = platform.python_version()
+    return {"cpu": model, "cores": str(os.cpu_count()), "kernel": platform.release(), "python": python}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Print the table of a run of run.py.")
+    parser.add_argument("results", type=Path, help="what run.py --json wrote")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw a PNG in place of it")
+    options = parser.parse_args()
+    rounds = json.loads(options.results.read_text())["rounds"]
+    if options.plot:
+        plot(rounds, options.plot)
+    else:
+        print(markdown(rounds))
+
+
+if __name__ == "__main__":
+    main()

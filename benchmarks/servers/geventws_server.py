@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+from common import KIND, listen, tls
+
+import geventws
+from geventws import WebSocket, WebSocketServer
+
+
+def echo(ws: WebSocket) -> None:
+    for message in ws:
+        ws.send(message)
+
+
+def broadcast(ws: WebSocket) -> None:
+    for message in ws:
+        geventws.broadcast(server.clients, message)
+
+
+def broadcast_loop(ws: WebSocket) -> None:
+    for message in ws:
+        for client in server.clients:
+            client.send(message)
+
+
+handler = {"broadcast": broadcast, "broadcast-loop": broadcast_loop}.get(KIND, echo)
+server = WebSocketServer(listen(), handler, ssl_context=tls(), compression=KIND == "deflate")
+server.serve_forever()
