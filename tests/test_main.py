@@ -183,8 +183,6 @@ class TestServe:
         assert errors.startswith("geventws: ")
         assert complaint in errors
 
-    # gevent leaves the socket that it could not bind to the garbage collector.
-    @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
     def test_a_port_in_use_is_told_in_one_line(self, serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
         port = serve().rpartition(":")[2].strip("/")
         assert main(["serve", "--port", port]) == 1

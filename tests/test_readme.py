@@ -132,7 +132,7 @@ def arguments_of(function: Callable[..., Any]) -> set[str]:
         pytest.param({field.name for field in fields(geventws.PerMessageDeflate)}, id="PerMessageDeflate"),
         pytest.param({violation.name for violation in Violation}, id="violations"),
         pytest.param({code.name for code in geventws.CloseCode}, id="codes"),
-        pytest.param({"host", "port", "wait", "header", "no-compression", "cafile"}, id="command line"),
+        pytest.param({"host", "port", "wait", "header", "no-compression", "no-proxy", "cafile"}, id="command line"),
     ],
 )
 def test_the_api_page_names_everything(names: set[str]) -> None:
