@@ -107,7 +107,7 @@ def _candidates() -> Iterator[str]:
 def _environment() -> dict[str, str]:
     """The environment without settings that are meant for the Python this program runs on."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
-    return {**kept, "PYTHONWARNINGS": "ignore", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    return {**kept, "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "ignore", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
 
 
 def _start(command: Sequence[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
