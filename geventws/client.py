@@ -9,18 +9,18 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gevent import Timeout, socket
+from gevent import Timeout
 
 from .connection import Options
 from .deflate import PerMessageDeflate
-from .dial import dial, resolve
+from .dial import dial, dial_unix, resolve
 from .exceptions import HandshakeError, InvalidURL, ProxyError
 from .frames import Side
 from .handshake import ClientHandshake, checked_subprotocols
 from .http11 import BodyParser, Headers, HeadersLike, Request, Response, ResponseParser
 from .opening import Deadline, read_head, receive, send_all
 from .options import checked_timeout, deflate_settings
-from .tls import start_tls
+from .tls import checked_context, start_tls
 from .url import WebSocketURL, join, parse_url
 from .websocket import WebSocket
 
@@ -106,7 +106,7 @@ def connect(
     closed, also a given one.
     """
     target = _Target(parse_url(url), Headers(headers), auth, server_hostname)
-    way = _Way(proxy, sock, ssl_context, source_address)
+    way = _Way(proxy, sock, checked_context(ssl_context), source_address)
     _check_arguments(target, way, max_redirects, on_redirect)
     settings = deflate_settings(compression)
     begin = partial(
@@ -129,10 +129,14 @@ def connect(
                 if not (max_redirects and _is_redirect(response)):
                     if response.status != 101:
                         response.body = _read_body(stream, response, head, deadline)
-                    agreement = handshake.finish(response)
-                    request, shown = handshake.request, str(target.url)
                     return make(
-                        stream, Side.CLIENT, agreement, request=request, response=response, head=head, url=shown
+                        stream,
+                        Side.CLIENT,
+                        handshake.finish(response),
+                        request=handshake.request,
+                        response=response,
+                        head=head,
+                        url=str(target.url),
                     )
             except BaseException:
                 stream.close()
@@ -153,6 +157,12 @@ class _Target:
     headers: Headers
     auth: tuple[str, str] | None
     server_hostname: str | None
+
+    @property
+    def tls_name(self) -> str:
+        """The name to tell the server and to expect in its certificate; ValueError where it is none."""
+        name = self.server_hostname or self.url.host.partition("%")[0].removesuffix(".")
+        return name if name.isascii() else name.encode("idna").decode()
 
     def redirected(self, response: Response) -> _Target:
         """Where the response leads (RFC 7231 section 6.4); raises HandshakeError where that is not allowed."""
@@ -179,27 +189,20 @@ class _Way:
     source_address: tuple[str, int] | None
 
     def open(self, target: _Target, deadline: Deadline) -> Any:
-        """A stream to the server, non-blocking, with TLS where the URL says so."""
+        """A stream to the server, with TLS where the URL says so."""
+        name = target.tls_name
         stream = self._reach(target.url, deadline)
-        if target.url.secure:
-            deadline.step = "the TLS handshake"
-            name = target.server_hostname or target.url.host.partition("%")[0].removesuffix(".")
-            if not name.isascii():
-                name = name.encode("idna").decode()
-            return start_tls(stream, self.ssl_context or _default_context(), server_hostname=name)
-        try:
-            stream.settimeout(0)
-        except BaseException:
-            stream.close()
-            raise
-        return stream
+        if not target.url.secure:
+            return stream
+        deadline.step = "the TLS handshake"
+        return start_tls(stream, self.ssl_context or _default_context(), server_hostname=name)
 
     def _reach(self, url: WebSocketURL, deadline: Deadline) -> Any:
         if self.sock is not None:
             return self.sock
         if url.unix_path is not None:
             deadline.step = "the connection"
-            return _dial_unix(url.unix_path)
+            return dial_unix(url.unix_path)
         agent = _resolve_proxy(self.proxy, url)
         if agent is not None:
             deadline.step = "the proxy"
@@ -223,14 +226,13 @@ def _check_arguments(target: _Target, way: _Way, max_redirects: int, on_redirect
             raise ValueError("ssl_context and server_hostname are for wss URLs")
     elif way.sock is not None:
         raise ValueError("a redirect cannot be followed on the given sock")
-    if way.ssl_context is not None and not isinstance(way.ssl_context, ssl.SSLContext):
-        raise TypeError(f"ssl_context is an SSLContext, not {way.ssl_context!r}")
     if way.source_address is not None and (way.sock is not None or target.url.unix_path is not None):
         raise ValueError("source_address is for connections over TCP that are made here")
 
 
 def _exchange(stream: Any, request: bytes) -> tuple[Response, bytes]:
     """Send the request; the head of the answer, and what came right behind it."""
+    stream.settimeout(0)
     send_all(stream, request)
     parser = ResponseParser()
     response = read_head(stream, parser)
@@ -259,16 +261,6 @@ def _read_body(stream: Any, response: Response, begin: bytes, deadline: Deadline
         if not deadline.is_cause_of(error):
             raise
     return parser.body
-
-
-def _dial_unix(path: str) -> socket.socket:
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        sock.connect(path)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
 
 
 @cache

@@ -1,4 +1,4 @@
-"""A TCP connection to a host by name: its addresses are tried in turn, without waiting long for any (RFC 8305)."""
+"""Connections to servers. A host's addresses are tried in turn, without waiting long for any of them (RFC 8305)."""
 
 from __future__ import annotations
 
@@ -58,6 +58,17 @@ def resolve(host: str, port: int) -> list[tuple[int, Address]]:
     first = [pair for pair in found if pair[0] == found[0][0]]
     second = [pair for pair in found if pair[0] != found[0][0]]
     return [pair for pair in chain.from_iterable(zip_longest(first, second)) if pair is not None]
+
+
+def dial_unix(path: str) -> socket.socket:
+    """A connection to a unix socket; raises OSError."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.connect(path)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 def _begin(family: int, address: Address, source_address: tuple[str, int] | None) -> socket.socket:

@@ -23,7 +23,7 @@ from .frames import CloseCode, CloseFrame
 from .http11 import RequestParser, refusal
 from .opening import Deadline, read_head
 from .protocol import State
-from .tls import start_tls
+from .tls import checked_context, start_tls
 from .upgrade import Clients, Upgrader
 from .websocket import WebSocket
 
@@ -288,9 +288,7 @@ def _server_context(
     if context is not None:
         if certfile is not None or keyfile is not None:
             raise ValueError("certfile and keyfile are for a server without an ssl_context")
-        if not isinstance(context, SSLContext):
-            raise TypeError(f"ssl_context is an SSLContext, not {context!r}")
-        return context
+        return checked_context(context)
     if certfile is None:
         if keyfile is not None:
             raise ValueError("keyfile needs certfile")

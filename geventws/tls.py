@@ -15,6 +15,16 @@ from .frames import Buffer
 _CHUNK = 65536
 
 
+def checked_context(context: SSLContext | None) -> SSLContext | None:
+    """The caller's context; raises TypeError where it is none.
+
+    One that was made before the process was monkey-patched is of another class than all later ones, and as good.
+    """
+    if context is not None and not hasattr(context, "wrap_bio"):
+        raise TypeError(f"ssl_context is an SSLContext, not {context!r}")
+    return context
+
+
 def start_tls(
     stream: Any, context: SSLContext, *, server_side: bool = False, server_hostname: str | None = None
 ) -> Any:

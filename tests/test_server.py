@@ -8,6 +8,7 @@ import resource
 import socket as std_socket
 import ssl as std_ssl
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,15 @@ def tls(tmp_path: Path, server_context: Any, client_context: Any) -> Iterator[Pl
     place = Place("tls", tmp_path, server_context, client_context)
     yield place
     place.end()
+
+
+@contextmanager
+def running(server: WebSocketServer) -> Iterator[WebSocketServer]:
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop(timeout=0)
 
 
 def errors(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
@@ -228,8 +238,7 @@ def test_handler_may_be_a_method_of_a_subclass(tcp: Place) -> None:
         def handler(self, ws: WebSocket) -> None:  # type: ignore[override]
             ws.send("from the method")
 
-    with Server(("127.0.0.1", 0)) as server:
-        server.start()
+    with running(Server(("127.0.0.1", 0))) as server:
         assert tcp.open(server).read_message() == "from the method"
 
 
@@ -363,9 +372,12 @@ def test_dripping_does_not_stretch_the_deadline(place: Place) -> None:
 
 def test_deadline_does_not_hold_for_the_handler(tcp: Place) -> None:
     peer = tcp.open(tcp.start(open_timeout=0.05))
-    gevent.sleep(0.06)  # more than the deadline is the point
-    peer.text("x")
-    assert peer.read_message() == "x"
+    with stopwatch() as watch:
+        for _ in range(100):
+            peer.text("x")
+            assert peer.read_message() == "x"
+            gevent.sleep(0.001)
+    assert watch.seconds > 0.05
 
 
 def test_connection_without_a_request_is_not_even_logged(place: Place, caplog: pytest.LogCaptureFixture) -> None:
@@ -485,8 +497,7 @@ def test_context_may_choose_the_certificate_by_name(tls: Place, make: Callable[[
 
 @pytest.mark.parametrize("listener", [("127.0.0.1", 0), "127.0.0.1:0", ":0", 0, ("", 0)])
 def test_listener_may_be_an_address(tcp: Place, listener: Any) -> None:
-    with WebSocketServer(listener, echo) as server:
-        server.start()
+    with running(WebSocketServer(listener, echo)) as server:
         assert len(server.address) == 2
         server_port = server.address[1]
         sock = socket.create_connection(("127.0.0.1", server_port))
@@ -504,8 +515,7 @@ def test_all_addresses_are_those_of_ipv4_where_there_is_no_ipv6(tcp: Place, monk
         return real(family, kind)
 
     monkeypatch.setattr(socket, "socket", without_ipv6)
-    with WebSocketServer(("", 0), echo) as server:
-        server.start()
+    with running(WebSocketServer(("", 0), echo)) as server:
         assert server.address[0] == "0.0.0.0"
     with WebSocketServer(("::1", 0), echo) as server, pytest.raises(OSError, match="not supported"):
         server.start()
@@ -518,8 +528,7 @@ def test_listener_may_be_a_listening_socket(tcp: Place, tmp_path: Path, kind: An
     address: Any = ("127.0.0.1", 0) if family == socket.AF_INET else str(tmp_path / "socket")
     listener.bind(address)
     listener.listen()
-    with WebSocketServer(listener, echo) as server:
-        server.start()
+    with running(WebSocketServer(listener, echo)) as server:
         tcp.transport = "tcp" if family == socket.AF_INET else "unix"
         assert tcp.open(server)
         assert tcp.open(server)
@@ -541,8 +550,7 @@ def test_unix_socket_is_removed_in_the_end(tmp_path: Path) -> None:
 
 def test_unix_socket_that_somebody_else_removed_is_no_error(tmp_path: Path) -> None:
     path = tmp_path / "socket"
-    with WebSocketServer(f"unix:{path}", echo) as server:
-        server.start()
+    with running(WebSocketServer(f"unix:{path}", echo)):
         path.unlink()
 
 
@@ -550,14 +558,13 @@ def test_unix_socket_that_was_left_behind_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "socket"
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as left:
         left.bind(str(path))
-    with WebSocketServer(f"unix:{path}", echo) as server:
-        server.start()
+    with running(WebSocketServer(f"unix:{path}", echo)) as server:
+        assert server.address == str(path)
 
 
 def test_unix_socket_in_use_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "socket"
-    with WebSocketServer(f"unix:{path}", echo) as first:
-        first.start()
+    with running(WebSocketServer(f"unix:{path}", echo)):
         second = WebSocketServer(f"unix:{path}", echo)
         with pytest.raises(OSError, match="in use"):
             second.start()
@@ -579,9 +586,13 @@ def test_spawn_is_that_of_gevent(tcp: Place, spawn: Any) -> None:
     for peer in peers:
         peer.text("x")
         assert peer.read_message() == "x"
-    server.stop()
+    stopping = gevent.spawn(server.stop)
     for peer in peers:
         assert peer.read_close() == (1001, "")
+        peer.send_close(1001)
+        peer.read_eof()
+        peer.sock.close()
+    stopping.get(timeout=5)
 
 
 def test_full_pool_accepts_when_a_place_is_free(tcp: Place) -> None:
@@ -883,11 +894,12 @@ def test_second_stop_waits_for_the_first(tcp: Place) -> None:
 def test_killed_stop_can_be_repeated(tcp: Place) -> None:
     finish = Event()
     server = tcp.start(lambda ws: finish.wait())
-    tcp.open(server)
+    peer = tcp.open(server)
     first = gevent.spawn(server.stop, timeout=30)
     let_hub_run()
     first.kill()
     finish.set()
+    peer.send_close(1001)
     server.stop()
     assert not server._connections
 

@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+import pytest
+from gevent import Timeout
+from tools.links import half_close, reset
+from tools.timing import let_hub_run, stopwatch, wait_until
+
+from geventws import opening
+from geventws.http11 import RequestParser
+from geventws.opening import Deadline, hang_up, read_head, receive, send_all
+
+Link = tuple[Any, Any]
+
+
+# The deadline
+
+
+def test_deadline_that_passes_is_a_timeout_error() -> None:
+    with (
+        stopwatch() as watch,
+        pytest.raises(TimeoutError, match=r"the second step took too long: the deadline of 0\.02 s has passed"),
+        Deadline(0.02, "the first step") as deadline,
+    ):
+        deadline.step = "the second step"
+        gevent.sleep(5)
+    assert 0.02 <= watch.seconds < 1
+
+
+def test_deadline_that_does_not_pass_leaves_no_timer() -> None:
+    with Deadline(0.01, "a step") as deadline:
+        assert 0 < (deadline.remaining or 0) <= 0.01
+    wait_until(lambda: deadline.remaining == 0)
+    let_hub_run()
+
+
+def test_there_may_be_no_deadline() -> None:
+    with Deadline(None, "a step") as deadline:
+        assert deadline.remaining is None
+        assert not deadline.is_cause_of(Timeout())
+
+
+def test_other_errors_pass_through_a_deadline() -> None:
+    for error in (ValueError(), Timeout(), gevent.GreenletExit(), KeyboardInterrupt()):
+        with pytest.raises(type(error)) as caught, Deadline(5, "a step"):
+            raise error
+        assert caught.value is error
+
+
+def test_deadlines_can_be_nested() -> None:
+    with pytest.raises(TimeoutError, match="outer"), Deadline(0.01, "the outer step"), Deadline(5, "the inner step"):
+        gevent.sleep(5)
+
+
+def test_deadline_knows_what_it_throws() -> None:
+    with pytest.raises(TimeoutError), Deadline(0.01, "a step") as deadline:
+        try:
+            gevent.sleep(5)
+        except Timeout as error:
+            assert deadline.is_cause_of(error)
+            raise
+
+
+# Reading and writing
+
+
+def test_bytes_are_received_as_they_come(link: Link) -> None:
+    client, server = link
+    server.settimeout(0)
+    receiving = gevent.spawn(receive, server)
+    let_hub_run()
+    client.sendall(b"hello")
+    assert receiving.get(timeout=5) == b"hello"
+    half_close(client)
+    assert receive(server) == b""
+
+
+def test_everything_is_sent_to_a_slow_peer(make_link: Callable[..., Link]) -> None:
+    client, server = make_link(buffers=4096)
+    server.settimeout(0)
+    sending = gevent.spawn(send_all, server, bytes(1_000_000))
+    received = 0
+    while received < 1_000_000:
+        received += len(client.recv(10_000))
+        gevent.sleep(0)
+    sending.get(timeout=5)
+    assert received == 1_000_000
+
+
+class Moody:
+    """A TLS stream that wants to read before it writes, and to write before it reads."""
+
+    def __init__(self, sock: Any) -> None:
+        self._sock = sock
+        self.moods: list[type[Exception]] = [ssl.SSLWantReadError, ssl.SSLWantWriteError]
+        self.fileno = sock.fileno
+
+    def recv(self, size: int) -> bytes:
+        if self.moods:
+            raise self.moods.pop()
+        return bytes(self._sock.recv(size))
+
+    def send(self, data: Any) -> int:
+        if self.moods:
+            raise self.moods.pop()
+        return int(self._sock.send(data))
+
+
+@pytest.mark.parametrize("transport", ["unix"])
+def test_tls_may_want_the_other_direction_first(link: Link) -> None:
+    client, server = link
+    server.settimeout(0)
+    client.sendall(b"hello")
+    assert receive(Moody(server)) == b"hello"
+    client.sendall(b"x")
+    send_all(Moody(server), b"you")
+    assert client.recv(10) == b"you"
+
+
+def test_head_is_read_in_pieces(link: Link) -> None:
+    client, server = link
+    server.settimeout(0)
+    parser = RequestParser()
+    reading = gevent.spawn(read_head, server, parser)
+    for piece in (b"GET / HTTP", b"/1.1\r\nHost: a\r\n", b"\r\nand more"):
+        client.sendall(piece)
+        let_hub_run()
+    assert reading.get(timeout=5).target == "/"
+    assert parser.rest == b"and more"
+
+
+def test_stream_that_ends_in_a_head_has_none(link: Link) -> None:
+    client, server = link
+    server.settimeout(0)
+    client.sendall(b"GET / HTTP")
+    half_close(client)
+    assert read_head(server, RequestParser()) is None
+
+
+# Hanging up
+
+
+def test_peer_that_still_sends_reads_everything(link: Link) -> None:
+    client, server = link
+    server.settimeout(0)
+    client.sendall(b"x" * 30_000)
+    send_all(server, b"farewell")
+    ending = gevent.spawn(hang_up, server)
+    let_hub_run()
+    client.sendall(b"x" * 30_000)
+    assert client.recv(100) == b"farewell"
+    assert client.recv(100) == b""
+    client.close()
+    ending.get(timeout=5)
+    assert server.fileno() == -1
+
+
+def test_peer_that_stays_is_left(link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "_LINGER", 0.02)
+    _client, server = link
+    server.settimeout(0)
+    hang_up(server)
+    assert server.fileno() == -1
+
+
+def test_peer_that_has_gone_is_no_error(link: Link) -> None:
+    client, server = link
+    server.settimeout(0)
+    reset(client)
+    hang_up(server)
+    assert server.fileno() == -1
+    hang_up(server)
+
+
+def test_kill_while_it_hangs_up_closes_the_socket(link: Link) -> None:
+    _client, server = link
+    server.settimeout(0)
+    ending = gevent.spawn(hang_up, server)
+    let_hub_run()
+    ending.kill()
+    assert server.fileno() == -1
