@@ -20,8 +20,9 @@ SPEED = VENV / "speed"
 """Faster zlibs, outside of where Python looks for itself."""
 CERTIFICATE = BUILD / "certificate.pem"
 PROGRAMS = {
-    "load": ["load.c", "script.c", "-lz", "-lssl", "-lcrypto"],
+    "load": ["load.c", "connection.c", "figures.c", "script.c", "-lz", "-lssl", "-lcrypto"],
     "epoll_server": ["epoll_server.c"],
+    "slow_clock.so": ["-shared", "-fPIC", "slow_clock.c"],
 }
 NOT_PACKAGE = shutil.ignore_patterns(
     ".*", "benchmarks", "build", "dist", "docs", "examples", "tests", "*.egg-info", "*.so", "__pycache__"

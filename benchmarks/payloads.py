@@ -6,7 +6,12 @@ import json
 from pathlib import Path
 from random import Random
 
-WORDS = ["about", "after", "again", "also", "because", "before", "change", "city", "contact", "could", "data", "delivery", "early", "every", "field", "first", "found", "group", "however", "include", "invoice", "large", "later", "level", "message", "might", "never", "notice", "number", "order", "other", "people", "place", "point", "price", "quality", "question", "reply", "result", "second", "should", "since", "small", "status", "still", "street", "system", "their", "there", "thing", "time", "today", "under", "until", "update", "value", "version", "which", "without", "world", "would", "year"]
+WORDS = (  # noqa: SIM905
+    "about after again also because before change city contact could data delivery early every field first found "
+    "group however include invoice large later level message might never notice number order other people place "
+    "point price quality question reply result second should since small status still street system their there "
+    "thing time today under until update value version which without world would year"
+).split()
 LEAST = 131072
 """How long the messages of a file are altogether, at least: none repeats within the window of 32 KiB."""
 

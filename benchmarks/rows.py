@@ -84,9 +84,14 @@ ROWS = {
 }
 
 
-def _python(program: str, *kinds: str, gevent: bool = False, variant: str | None = None, **env: str) -> Peer:
-    patched = ("-m", "gevent.monkey") if gevent else ()
-    return Peer((PYTHON, *patched, HERE / program), frozenset(kinds), env, variant)
+def _python(program: str, *kinds: str, variant: str | None = None, **env: str) -> Peer:
+    return Peer((PYTHON, HERE / program), frozenset(kinds), env, variant)
+
+
+def _patched(program: str, *kinds: str) -> Peer:
+    """A Python program that runs under gevent.monkey."""
+    path = HERE / program
+    return Peer((PYTHON, "-m", "gevent.monkey", path), frozenset(kinds), {"PYTHONPATH": str(path.parent)})
 
 
 def _node(program: str, *kinds: str) -> Peer:
@@ -113,7 +118,7 @@ CLIENTS = {
     "ws": _node("clients/ws_client.js", "client"),
     "websocket-client": _python("clients/websocket_client_client.py", "client"),
     "websockets.sync": _python("clients/websockets_sync_client.py", "client"),
-    "websockets.sync-gevent": _python("clients/websockets_sync_client.py", "client", gevent=True),
+    "websockets.sync-gevent": _patched("clients/websockets_sync_client.py", "client"),
 }
 PEERS = list({**SERVERS, **CLIENTS})
 

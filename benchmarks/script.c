@@ -71,8 +71,8 @@ static size_t write_frame(uint8_t *out, uint8_t first, uint8_t *payload, size_t 
     return header + size;
 }
 
-/* With context takeover the messages come twice. What the second pass refers back to is the same each time it is repeated,
- * since the messages are longer than zlib's window altogether: so one stream, compressed once, can go on for ever. */
+/* With context takeover the messages come twice. What the second pass refers back to is the same each time it is
+ * repeated, as the messages are longer than zlib's window altogether: one stream, compressed once, goes on for ever. */
 struct script write_script(const char *file, size_t size, int text, enum deflate deflate, unsigned ahead)
 {
     struct script script = {0};

@@ -1,4 +1,4 @@
-/* What the connections of the load send: frames made beforehand, back to back, of which [loop, total) repeat for ever. */
+/* What the connections send: frames made beforehand, back to back. Those in [loop, total) repeat for ever. */
 #ifndef SCRIPT_H
 #define SCRIPT_H
 
@@ -13,8 +13,8 @@ struct script {
     unsigned count, loop, total; /* plain messages; the first of the frames that repeat; all frames */
 };
 
-/* Random messages of `size` bytes, printable if they are text; or the lines of a file, if there is one. Copies of the frames
- * from `loop` on follow the last one, so that `ahead` frames from any place on are one piece of memory. */
+/* Random messages of `size` bytes, printable if they are text; or the lines of a file, if there is one. Copies of the
+ * frames from `loop` on follow the last one, so that `ahead` frames from any place on are one piece of memory. */
 struct script write_script(const char *file, size_t size, int text, enum deflate deflate, unsigned ahead);
 
 /* The place in the script, for a place behind its end. */

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+
 from common import KIND, listen, tls
 
 import geventws
@@ -22,6 +24,8 @@ def broadcast_loop(ws: WebSocket) -> None:
             client.send(message)
 
 
+if KIND == "broadcast" and not hasattr(geventws, "broadcast"):
+    sys.exit("this geventws has no broadcast")
 handler = {"broadcast": broadcast, "broadcast-loop": broadcast_loop}.get(KIND, echo)
 server = WebSocketServer(listen(), handler, ssl_context=tls(), compression=KIND == "deflate")
 server.serve_forever()
