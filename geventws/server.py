@@ -13,7 +13,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import gevent
-from gevent import socket, ssl
+from gevent import Timeout, socket, ssl
 from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 from gevent.server import StreamServer
@@ -46,8 +46,8 @@ class WebSocketServer(StreamServer):
     """A WebSocket server.
 
     Each connection has a greenlet, in which ``handler(ws)`` runs. When the handler returns, the connection is closed
-    with 1000; when it raises an Exception, with 1011, and the exception is logged, except for the ConnectionClosed of a
-    client that has gone. When it is killed, the connection is ended with 1001.
+    with 1000; when it raises an Exception or a gevent.Timeout, with 1011, and that is logged, except for the
+    ConnectionClosed of a client that has gone. When it is killed, the connection is ended with 1001.
 
     Args:
         listener: where to listen, as for gevent's StreamServer: an address such as ``("", 8000)``, ``":8000"`` or 8000;
@@ -186,7 +186,7 @@ class WebSocketServer(StreamServer):
             if ws is not None:
                 self._connections[me] = ws
                 self._run(ws, address)
-        except Exception:
+        except (Exception, Timeout):
             logger.error("the connection from %s failed", address, exc_info=True)
         finally:
             del self._connections[me]
@@ -227,7 +227,7 @@ class WebSocketServer(StreamServer):
         try:
             try:
                 self.handler(ws)
-            except Exception as error:
+            except (Exception, Timeout) as error:
                 # A handler need not catch what `recv` and `send` raise when the client goes. Where the client is still
                 # there, it is another connection of the handler's that has ended, an error like any other.
                 if not isinstance(error, ConnectionClosed) or ws.state is State.OPEN:

@@ -211,9 +211,8 @@ def test_end_of_another_connection_is_an_error(tcp: Place, caplog: pytest.LogCap
     assert len(errors(caplog)) == 1
 
 
-@pytest.mark.parametrize("error", [GreenletExit, Timeout])
 def test_connection_is_ended_with_1001_when_the_handler_is_killed(
-    place: Place, hub_errors: list[Any], caplog: pytest.LogCaptureFixture, error: type[BaseException]
+    place: Place, caplog: pytest.LogCaptureFixture
 ) -> None:
     handlers: list[Any] = []
 
@@ -223,14 +222,34 @@ def test_connection_is_ended_with_1001_when_the_handler_is_killed(
 
     peer = place.open(place.start(handler))
     wait_until(lambda: handlers)
-    gevent.kill(handlers[0], error)
+    handlers[0].kill()
     assert peer.read_close() == (1001, "")
+    assert isinstance(handlers[0].value, GreenletExit)
     assert not errors(caplog)
-    wait_until(lambda: handlers[0].dead)
-    if error is Timeout:  # which is not the library's to swallow
-        [(_, reported)] = hub_errors
-        assert isinstance(reported, Timeout)
-        hub_errors.clear()
+
+
+def test_timeout_that_the_handler_does_not_catch_is_an_error(tcp: Place, caplog: pytest.LogCaptureFixture) -> None:
+    def handler(ws: WebSocket) -> None:
+        with Timeout(0.01):
+            ws.recv()
+
+    assert tcp.open(tcp.start(handler)).read_close() == (1011, "")
+    [record] = errors(caplog)
+    assert record.exc_info is not None
+    assert isinstance(record.exc_info[1], Timeout)
+
+
+def test_websocket_class_that_fails_is_logged(tcp: Place, caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(WebSocket):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            raise RuntimeError("a bug")
+
+    server = tcp.start(websocket_class=Broken)
+    sock = tcp.connect(server)
+    sock.sendall(raw_http.request())
+    assert raw_http.read_response(sock)[0].status == 101
+    assert sock.recv(1) == b""
+    assert len(errors(caplog)) == 1
 
 
 def test_handler_may_be_a_method_of_a_subclass(tcp: Place) -> None:
@@ -942,3 +961,19 @@ def test_connections_leave_no_garbage(tcp: Place) -> None:
     let_hub_run()
     gc.collect()
     assert not [thing for thing in gc.get_objects() if isinstance(thing, WebSocket)]
+
+
+def test_request_that_cannot_be_read_is_told_to_on_handshake_error(tcp: Place) -> None:
+    seen: list[Any] = []
+
+    def on_error(error: Exception, request: Request | None) -> Response:
+        seen.append((str(error), request))
+        return Response(418)
+
+    server = tcp.start(on_handshake_error=on_error, open_timeout=0.05)
+    assert tcp.ask(server, b"nonsense\r\n\r\n").status == 418
+    assert tcp.ask(server, b"").status == 418
+    [(malformed, first), (slow, second)] = seen
+    assert "request line" in malformed
+    assert "too long" in slow
+    assert first is second is None
