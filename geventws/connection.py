@@ -33,6 +33,8 @@ logger = logging.getLogger("geventws")
 
 LINGER = 1.0
 """How long the peer may take to close TCP after both close frames, in seconds; what it sends meanwhile is dropped."""
+_OPEN = State.OPEN
+_CLOSED = State.CLOSED
 _CLOSED_WELL = (CloseCode.NORMAL_CLOSURE, CloseCode.GOING_AWAY, CloseCode.NO_STATUS_RCVD)
 
 
@@ -90,6 +92,7 @@ class Connection(Owner):
 
     __slots__ = (
         "__weakref__",
+        "_auto_cork",
         "_auto_corked",
         "_closed_event",
         "_closing_timer",
@@ -142,6 +145,7 @@ class Connection(Owner):
         self._side = side
         self._settings = settings if settings is not None else PerMessageDeflate()
         self._options = options
+        self._auto_cork = options.auto_cork
         self.agreement = agreement
         self._protocol = Protocol(
             side,
@@ -206,7 +210,7 @@ class Connection(Owner):
     def _deliver(self) -> None:
         """Switch to the greenlet that waits for a message, if there is anything to tell it."""
         reader = self._reader
-        if reader is None or not (self._protocol.messages or self._finished):
+        if reader is None or not (self._protocol.messages or self._is_finished()):
             return
         self._reader = None
         self._dispatching = True
@@ -227,7 +231,7 @@ class Connection(Owner):
     def _update_reading(self) -> None:
         """Read unless the caller paused or parsing is suspended; start the job for which it is."""
         protocol = self._protocol
-        if self._paused or protocol.suspended:
+        if self._paused or protocol.is_suspended():
             self._transport.stop_reading()
             if protocol.job is not None and not self._offloaded and not self._transport.closed:
                 self._offloaded = True
@@ -275,7 +279,7 @@ class Connection(Owner):
                 self._violated(event)
 
     def stream_ended(self, error: OSError | None) -> None:
-        self._end("" if self._finished else "the peer ended the TCP connection without a close frame", error)
+        self._end("" if self._is_finished() else "the peer ended the TCP connection without a close frame", error)
 
     # Heartbeats
 
@@ -325,14 +329,14 @@ class Connection(Owner):
         if not self._transport.buffered:
             if self._flushed is not None:
                 self._flushed.set()
-            if self._finished:
+            if self._is_finished():
                 self._linger()
         self._wake_senders()
 
     def write_failed(self, error: OSError) -> None:
         """Sending is over; what the peer sent before may still be read, until the stream ends."""
         self._os_error = error.with_traceback(None)
-        if self._protocol.state is State.OPEN:
+        if self._protocol.state is _OPEN:
             self._protocol.state = State.CLOSING
         self._start_closing_timer()
         self._hub.loop.run_callback(self._wake_senders)
@@ -340,10 +344,10 @@ class Connection(Owner):
     def _wake_senders(self) -> None:
         """In the hub: let those send whose turn it is; all of them when nothing can be sent any more."""
         while True:
-            blocked = self._protocol.state is State.OPEN and not self._can_write
+            blocked = self._protocol.state is _OPEN and not self._can_write
             if self._holder is not None and not blocked:
                 waiter, self._holder = self._holder, None
-            elif self._senders and (self._protocol.state is not State.OPEN or not (blocked or self._turn)):
+            elif self._senders and (self._protocol.state is not _OPEN or not (blocked or self._turn)):
                 waiter = self._senders.popleft()
             else:
                 break
@@ -353,11 +357,10 @@ class Connection(Owner):
 
     # Closing
 
-    @property
-    def _finished(self) -> bool:
+    def _is_finished(self) -> bool:
         """Whether no message can come any more, besides those that are here."""
         protocol = self._protocol
-        return protocol.close_rcvd is not None or protocol.error is not None or protocol.state is State.CLOSED
+        return protocol.close_rcvd is not None or protocol.error is not None or protocol.state is _CLOSED
 
     def _send_close(self, frame: CloseFrame) -> None:
         """Begin the closing handshake, or answer it (RFC 6455 sections 7.1.2 and 5.5.1)."""
@@ -369,7 +372,7 @@ class Connection(Owner):
         if self._protocol.has_tail and self._protocol.job is None:
             # The peer's close frame may stand behind more messages than are held otherwise.
             self._hub.loop.run_callback(self._read_to_close)
-        elif not self._finished:
+        elif not self._is_finished():
             self._update_reading()
 
     def _read_to_close(self) -> None:
@@ -422,7 +425,7 @@ class Connection(Owner):
 
     def _end(self, why: str, error: OSError | None) -> None:
         """The TCP connection is over."""
-        if self._protocol.state is State.CLOSED:
+        if self._protocol.state is _CLOSED:
             return
         self._why = self._why or why
         if error is not None and self._os_error is None:

@@ -161,8 +161,7 @@ class Protocol:
 
     # Receiving
 
-    @property
-    def suspended(self) -> bool:
+    def is_suspended(self) -> bool:
         """Whether `receive` makes no progress until messages are taken or the job is finished."""
         return self.job is not None or (self.held > HELD_LIMIT and self.close_sent is None)
 
@@ -245,7 +244,7 @@ class Protocol:
         """Go through the frames in ``data``; returns how far it came."""
         offset = 0
         header = self._header
-        while self.close_rcvd is None and not self.suspended:
+        while self.close_rcvd is None and not self.is_suspended():
             if self._remaining:
                 if offset == end:
                     break
@@ -257,12 +256,12 @@ class Protocol:
                 # RFC 6455 section 5.1.
                 raise ProtocolError(Violation.EXPECTED_MASK if self._unmasks else Violation.UNEXPECTED_MASK)
             start = offset + header.size
-            stop = start + header.length
             if header.first & 0x08:
                 if header.first & RSV1:
                     raise ProtocolError(Violation.UNEXPECTED_RSV_1)
                 if header.first & RSV2_RSV3:
                     raise ProtocolError(Violation.UNEXPECTED_RSV_2_3)
+                stop = start + header.length
                 if stop > end:
                     break
                 if header.masked:
@@ -272,6 +271,7 @@ class Protocol:
                 continue
             self._begin_frame(header)
             offset = start
+            stop = start + header.length
             if stop <= end and header.first & (FIN | RSV1) == FIN and self._fragments == 1 and not self.streaming:
                 self._whole_message(data, start, stop)
                 offset = stop

@@ -36,6 +36,10 @@ WRITE_AFTER = 0.0005
 INLINE_DEFLATE = 65536
 """Longer messages are compressed in gevent's threadpool, so that the hub is not held, in bytes."""
 _JOIN_LIMIT = 4096
+_OPEN = State.OPEN
+_CLOSED = State.CLOSED
+_WHOLE_TEXT = FIN | int(Opcode.TEXT)
+_WHOLE_BINARY = FIN | int(Opcode.BINARY)
 
 
 class WebSocket(Connection):
@@ -103,14 +107,14 @@ class WebSocket(Connection):
         """The close code (RFC 6455 section 7.1.5): the peer's, 1006 where it sent none; None while the connection is open."""
         if self._protocol.close_rcvd is not None:
             return self._protocol.close_rcvd.code
-        return CloseCode.ABNORMAL_CLOSURE if self.state is State.CLOSED else None
+        return CloseCode.ABNORMAL_CLOSURE if self.state is _CLOSED else None
 
     @property
     def close_reason(self) -> str | None:
         """The peer's close reason (RFC 6455 section 7.1.6); None while the connection is open."""
         if self._protocol.close_rcvd is not None:
             return self._protocol.close_rcvd.reason
-        return "" if self.state is State.CLOSED else None
+        return "" if self.state is _CLOSED else None
 
     @property
     def buffered_amount(self) -> int:
@@ -181,7 +185,7 @@ class WebSocket(Connection):
             item = protocol.take()
             if not self._transport.reading:
                 self._resume_parsing()
-            if self._options.auto_cork:
+            if self._auto_cork:
                 self._cork_batch(time, bool(messages))
             if not isinstance(item, Ping | Pong):
                 return item
@@ -218,14 +222,14 @@ class WebSocket(Connection):
             self._transport.poll()
         if messages:
             return
-        if self._finished:
+        if self._is_finished():
             self._raise_closed()
         self._must_not_be_hub()
         if timeout is not None and timeout <= 0:
             raise TimeoutError("no message is there")
         timer = Timeout.start_new(timeout) if timeout is not None else None
         try:
-            while not messages and not self._finished:
+            while not messages and not self._is_finished():
                 self._reader = getcurrent()
                 self._hub.switch()
         except Timeout as error:
@@ -278,9 +282,9 @@ class WebSocket(Connection):
             return
         if self._turn or self._senders or self._transport.buffered > HIGH_WATER:
             self._wait_for_turn(timeout)
-        if self._protocol.state is not State.OPEN:
+        if self._protocol.state is not _OPEN:
             self._wait_until_closed_and_raise()
-        first = FIN | (Opcode.TEXT if is_text else Opcode.BINARY)
+        first = _WHOLE_TEXT if is_text else _WHOLE_BINARY
         compressor = self._protocol.compressor
         if compressor is None or not (compress or (compress is None and len(payload) >= self._settings.threshold)):
             self._write_frame(first, payload)
@@ -334,7 +338,7 @@ class WebSocket(Connection):
             else:
                 offload = self._shared.offload(self._settings.concurrency_limit)
                 data = offload.run(lambda: compressor.compress(payload, fin))
-                if protocol.state is not State.OPEN:
+                if protocol.state is not _OPEN:
                     self._wait_until_closed_and_raise()
             self._write_frame(first, data)
             written = True
@@ -362,7 +366,7 @@ class WebSocket(Connection):
             opcode = Opcode.TEXT if text else Opcode.BINARY
             self._write_fragment(FIN | (Opcode.CONTINUATION if first else opcode), b"", compress, timeout)
         except BaseException:
-            if first and self._protocol.state is State.OPEN:
+            if first and self._protocol.state is _OPEN:
                 self._fail(CloseFrame(CloseCode.INTERNAL_ERROR, "a message was broken off"))
             raise
         finally:
@@ -371,7 +375,7 @@ class WebSocket(Connection):
     def _write_fragment(self, first: int, payload: Buffer, compress: bool | None, timeout: float | None) -> None:
         if self._transport.buffered > HIGH_WATER:
             self._wait_for_room(timeout)
-        if self._protocol.state is not State.OPEN:
+        if self._protocol.state is not _OPEN:
             self._wait_until_closed_and_raise()
         if self._protocol.compressor is None or compress is False:
             self._write_frame(first, payload)
@@ -423,7 +427,7 @@ class WebSocket(Connection):
 
     def _wait_until_closed_and_raise(self) -> None:
         """A connection that this side closes is not told well or ill before the peer has answered."""
-        if not self._finished and self._os_error is None and getcurrent() is not self._hub:
+        if not self._is_finished() and self._os_error is None and getcurrent() is not self._hub:
             self.wait_closed()
         self._raise_closed()
 
@@ -435,7 +439,7 @@ class WebSocket(Connection):
             ConnectionClosed: the connection ended before.
         """
         self._transport.flush()
-        if not self._transport.buffered and self._os_error is None and self.state is not State.CLOSED:
+        if not self._transport.buffered and self._os_error is None and self.state is not _CLOSED:
             return
         self._must_not_be_hub()
         if self._flushed is None:
@@ -445,7 +449,7 @@ class WebSocket(Connection):
             self._flushed.clear()
             if not self._flushed.wait(None if deadline is None else max(0, deadline - now())):
                 raise TimeoutError(f"the peer did not take all within {timeout} s")
-        if self._os_error is not None or self.state is State.CLOSED:
+        if self._os_error is not None or self.state is _CLOSED:
             self._raise_closed()
 
     @contextmanager
@@ -463,7 +467,7 @@ class WebSocket(Connection):
 
     def pause(self) -> None:
         """Stop reading, so that the peer has to wait. Meanwhile pings are not answered and a close is not noticed."""
-        if not self._paused and self.state is State.OPEN:
+        if not self._paused and self.state is _OPEN:
             self._paused = True
             self._update_reading()
 
@@ -489,7 +493,7 @@ class WebSocket(Connection):
         payload = self._new_ping_data() if data is None else _control_payload(data)
         if payload in self._pings:
             raise ConcurrencyError("a ping with the same data waits for its answer")
-        if self.state is not State.OPEN:
+        if self.state is not _OPEN:
             self._wait_until_closed_and_raise()
         result: AsyncResult[float] = AsyncResult()
         self._send_ping(payload, result)
@@ -498,7 +502,7 @@ class WebSocket(Connection):
     def pong(self, data: str | Buffer = b"") -> None:
         """Send a pong, asked for or not (RFC 6455 section 5.5.3); raises as `ping` does."""
         payload = _control_payload(data)
-        if self.state is not State.OPEN:
+        if self.state is not _OPEN:
             self._wait_until_closed_and_raise()
         self._transport.write(self._protocol.encode(FIN | Opcode.PONG, payload))
 
@@ -545,7 +549,7 @@ class WebSocket(Connection):
 
     def start_close(self, frame: CloseFrame) -> None:
         """Begin the closing handshake without waiting for anything; the hub brings it to its end."""
-        if self.state is State.OPEN:
+        if self.state is _OPEN:
             self._send_close(frame)
 
     def terminate(self) -> None:
@@ -554,7 +558,7 @@ class WebSocket(Connection):
 
     def wait_closed(self, timeout: float | None = None) -> bool:
         """Wait until the TCP connection has ended; False when it has not within ``timeout`` seconds."""
-        if self.state is State.CLOSED:
+        if self.state is _CLOSED:
             return True
         self._must_not_be_hub()
         if self._closed_event is None:

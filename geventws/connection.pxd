@@ -1,0 +1,61 @@
+cimport cython
+
+from geventws.hubs cimport Shared
+from geventws.kernels cimport now
+from geventws.protocol cimport Protocol
+from geventws.transport cimport Owner, Transport
+
+cdef object _OPEN
+cdef object _CLOSED
+
+cdef class Connection(Owner):
+    cdef object __weakref__
+    cdef Shared _shared
+    cdef Protocol _protocol
+    cdef Transport _transport
+    cdef object _hub
+    cdef object _side
+    cdef object _settings
+    cdef object _options
+    cdef bint _auto_cork
+    cdef public object agreement
+    cdef public object local_address
+    cdef public object remote_address
+    cdef public object latency
+    cdef public double last_received
+    cdef object _on_closed
+    cdef object _on_ping
+    cdef object _on_pong
+    cdef object _reader
+    cdef object _senders
+    cdef object _holder
+    cdef bint _turn
+    cdef object _closed_event
+    cdef object _flushed
+    cdef int _corks
+    cdef bint _auto_corked
+    cdef bint _dispatching
+    cdef double _cork_began
+    cdef dict _pings
+    cdef bint _paused
+    cdef object _os_error
+    cdef str _why
+    cdef object _closing_timer
+    cdef double _deadline
+    cdef bint _lingering
+    cdef bint _offloaded
+    cdef object _pulse
+
+    @cython.locals(events=list)
+    cpdef bytes_received(self, bytearray data, Py_ssize_t size)
+    cpdef stream_ended(self, object error)
+    cpdef write_failed(self, object error)
+    cpdef drained(self)
+    cdef _deliver(self)
+    @cython.locals(protocol=Protocol)
+    cdef _update_reading(self)
+    @cython.locals(protocol=Protocol)
+    cdef _resume_parsing(self)
+    cdef _handle(self, list events)
+    @cython.locals(protocol=Protocol)
+    cdef bint _is_finished(self) except -1

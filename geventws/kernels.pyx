@@ -1,0 +1,230 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""The work that is done for every byte or for every frame, in C.
+
+kernels.py has the same functions in plain Python and says what they do.
+"""
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.exc cimport PyErr_SetFromErrno
+from libc.errno cimport EAGAIN, EINTR, errno
+from libc.stdint cimport uint64_t
+from libc.string cimport memcpy, memset
+
+from sys import getsizeof
+
+cdef extern from "Python.h":
+    str PyUnicode_DecodeUTF8(const char *text, Py_ssize_t size, const char *errors)
+    const char *PyUnicode_AsUTF8(object text) except NULL
+    Py_ssize_t PyUnicode_GET_LENGTH(object text)
+    int PyUnicode_KIND(object text)
+
+cdef extern from "time.h" nogil:
+    ctypedef long time_t
+    struct timespec:
+        time_t tv_sec
+        long tv_nsec
+    int clock_gettime(int clock, timespec *time)
+    int CLOCK_MONOTONIC
+
+cdef extern from "sys/socket.h" nogil:
+    struct iovec:
+        void *iov_base
+        size_t iov_len
+    struct msghdr:
+        iovec *msg_iov
+        size_t msg_iovlen
+    Py_ssize_t recv(int fd, void *buffer, size_t size, int flags)
+    Py_ssize_t send(int fd, const void *buffer, size_t size, int flags)
+    Py_ssize_t sendmsg(int fd, msghdr *message, int flags)
+    int MSG_NOSIGNAL
+
+Buffer = bytes | bytearray | memoryview
+
+cdef enum:
+    MASKED = 0x80
+    MAX_IOVECS = 64
+    OVERHEAD = 64
+
+
+cpdef double now() noexcept:
+    cdef timespec time
+    clock_gettime(CLOCK_MONOTONIC, &time)
+    return time.tv_sec + time.tv_nsec * 1e-9
+
+
+cdef void xor(unsigned char *target, const unsigned char *source, Py_ssize_t size, const unsigned char *key, int phase) \
+        noexcept nogil:
+    """Eight bytes at a time, in a loop that the compiler makes wider still."""
+    cdef unsigned char pattern[8]
+    cdef uint64_t wide, word
+    cdef Py_ssize_t i
+    for i in range(8):
+        pattern[i] = key[(i + phase) & 3]
+    memcpy(&wide, pattern, 8)
+    for i in range(size >> 3):
+        memcpy(&word, source + 8 * i, 8)
+        word ^= wide
+        memcpy(target + 8 * i, &word, 8)
+    for i in range(size & ~7, size):
+        target[i] = source[i] ^ pattern[i & 7]
+
+
+cpdef object unmask(bytearray data, Py_ssize_t start, Py_ssize_t stop, unsigned int key, int phase):
+    cdef unsigned char bytes_of_key[4]
+    cdef unsigned char *part
+    cdef int i
+    if not 0 <= start <= stop <= PyByteArray_GET_SIZE(data):
+        raise IndexError("not a part of the buffer")
+    part = <unsigned char *>PyByteArray_AS_STRING(data) + start
+    for i in range(4):
+        bytes_of_key[i] = key >> (8 * i) & 0xFF
+    xor(part, part, stop - start, bytes_of_key, phase)
+
+
+cdef Py_ssize_t write_header(unsigned char *target, int first, unsigned long long length, object key) except -1:
+    """RFC 6455 section 5.2; at most 14 bytes."""
+    cdef int mask_bit = 0 if key is None else MASKED
+    cdef Py_ssize_t size
+    cdef int i
+    target[0] = first
+    if length < 126:
+        target[1] = mask_bit | <int>length
+        size = 2
+    elif length < 0x10000:
+        target[1] = mask_bit | 126
+        target[2] = length >> 8
+        target[3] = length & 0xFF
+        size = 4
+    else:
+        target[1] = mask_bit | 127
+        for i in range(8):
+            target[2 + i] = length >> (56 - 8 * i) & 0xFF
+        size = 10
+    if key is not None:
+        memcpy(target + size, check_key(key), 4)
+        size += 4
+    return size
+
+
+cdef const unsigned char *check_key(object key) except NULL:
+    if not isinstance(key, bytes) or PyBytes_GET_SIZE(key) != 4:
+        raise ValueError("a masking key is four bytes")
+    return <const unsigned char *>PyBytes_AS_STRING(key)
+
+
+cpdef bytes encode_header(int first, unsigned long long length, object key):
+    cdef unsigned char header[14]
+    cdef Py_ssize_t size = write_header(header, first, length, key)
+    return PyBytes_FromStringAndSize(<char *>header, size)
+
+
+cpdef bytes encode_frame(int first, object payload, object key):
+    cdef Py_buffer view
+    cdef unsigned char header[14]
+    cdef unsigned char *target
+    cdef Py_ssize_t size
+    cdef bytes frame
+    PyObject_GetBuffer(payload, &view, PyBUF_SIMPLE)
+    try:
+        size = write_header(header, first, view.len, key)
+        frame = PyBytes_FromStringAndSize(NULL, size + view.len)
+        target = <unsigned char *>PyBytes_AS_STRING(frame)
+        memcpy(target, header, size)
+        if key is None:
+            memcpy(target + size, view.buf, view.len)
+        else:
+            xor(target + size, <const unsigned char *>view.buf, view.len, check_key(key), 0)
+    finally:
+        PyBuffer_Release(&view)
+    return frame
+
+
+cpdef bytes mask(object payload, bytes key):
+    cdef Py_buffer view
+    cdef bytes masked
+    PyObject_GetBuffer(payload, &view, PyBUF_SIMPLE)
+    try:
+        masked = PyBytes_FromStringAndSize(NULL, view.len)
+        xor(<unsigned char *>PyBytes_AS_STRING(masked), <const unsigned char *>view.buf, view.len, check_key(key), 0)
+    finally:
+        PyBuffer_Release(&view)
+    return masked
+
+
+cpdef bytes to_bytes(bytearray data, Py_ssize_t start, Py_ssize_t stop):
+    if not 0 <= start <= stop <= PyByteArray_GET_SIZE(data):
+        raise IndexError("not a part of the buffer")
+    return PyBytes_FromStringAndSize(PyByteArray_AS_STRING(data) + start, stop - start)
+
+
+cpdef str to_str(bytearray data, Py_ssize_t start, Py_ssize_t stop, str errors):
+    if not 0 <= start <= stop <= PyByteArray_GET_SIZE(data):
+        raise IndexError("not a part of the buffer")
+    return PyUnicode_DecodeUTF8(PyByteArray_AS_STRING(data) + start, stop - start, PyUnicode_AsUTF8(errors))
+
+
+cpdef Py_ssize_t weight(object item) except -1:
+    if type(item) is bytes:
+        return PyBytes_GET_SIZE(item) + OVERHEAD
+    if type(item) is str:
+        return PyUnicode_GET_LENGTH(item) * PyUnicode_KIND(item) + OVERHEAD
+    return getsizeof(item)
+
+
+cpdef Py_ssize_t receive(object sock, int fd, bytearray buffer) except -2:
+    cdef Py_ssize_t size
+    while True:
+        size = recv(fd, PyByteArray_AS_STRING(buffer), PyByteArray_GET_SIZE(buffer), 0)
+        if size >= 0:
+            return size
+        if failed():
+            return -1
+
+
+cpdef Py_ssize_t transmit(object sock, int fd, object chunk) except -2:
+    cdef Py_buffer view
+    cdef Py_ssize_t size
+    PyObject_GetBuffer(chunk, &view, PyBUF_SIMPLE)
+    try:
+        while True:
+            size = send(fd, view.buf, view.len, MSG_NOSIGNAL)
+            if size >= 0 or failed():
+                return size
+    finally:
+        PyBuffer_Release(&view)
+
+
+cpdef Py_ssize_t transmit_many(object sock, int fd, list chunks) except -2:
+    cdef Py_buffer views[MAX_IOVECS]
+    cdef iovec vectors[MAX_IOVECS]
+    cdef msghdr message
+    cdef Py_ssize_t size
+    cdef int count = 0
+    memset(&message, 0, sizeof(message))
+    try:
+        for chunk in chunks[:MAX_IOVECS]:
+            PyObject_GetBuffer(chunk, &views[count], PyBUF_SIMPLE)
+            vectors[count].iov_base = views[count].buf
+            vectors[count].iov_len = views[count].len
+            count += 1
+        message.msg_iov = vectors
+        message.msg_iovlen = count
+        while True:
+            size = sendmsg(fd, &message, MSG_NOSIGNAL)
+            if size >= 0 or failed():
+                return size
+    finally:
+        while count:
+            count -= 1
+            PyBuffer_Release(&views[count])
+
+
+cdef bint failed() except -1:
+    """After a call that failed: True where it would have to wait, False where a signal came between."""
+    if errno == EAGAIN:  # which is EWOULDBLOCK on every system with epoll or kqueue
+        return True
+    if errno != EINTR:
+        PyErr_SetFromErrno(OSError)
+    return False

@@ -1,0 +1,53 @@
+cimport cython
+
+from geventws.frames cimport FrameHeader
+from geventws.kernels cimport encode_frame, encode_header, mask, to_bytes, to_str, unmask, weight
+
+cdef class Protocol:
+    cdef public object state
+    cdef public object messages
+    cdef public Py_ssize_t held
+    cdef public bint streaming
+    cdef public bint report_control
+    cdef public object job
+    cdef public object error
+    cdef public object close_rcvd
+    cdef public object close_sent
+    cdef public object compressor
+    cdef public object decompressor
+    cdef public object masking_keys
+    cdef bint _masks
+    cdef bint _unmasks
+    cdef long long _max_size
+    cdef long long _max_fragments
+    cdef bint _validate
+    cdef str _errors
+    cdef bytes _tail
+    cdef FrameHeader _header
+    cdef long long _remaining
+    cdef unsigned int _key
+    cdef int _phase
+    cdef bint _final
+    cdef bint _fragmented
+    cdef bint _text
+    cdef bint _compressed
+    cdef long long _size
+    cdef long long _wire_size
+    cdef long long _fragments
+    cdef bytearray _buffer
+    cdef object _decoder
+
+    cpdef bint is_suspended(self)
+    @cython.locals(offset=Py_ssize_t)
+    cpdef list receive(self, bytearray data, Py_ssize_t size)
+    cpdef object take(self)
+    @cython.locals(offset=Py_ssize_t, start=Py_ssize_t, stop="long long", header=FrameHeader)
+    cdef Py_ssize_t _walk(self, bytearray data, Py_ssize_t end, list events) except -1
+    cdef _whole_message(self, bytearray data, Py_ssize_t start, Py_ssize_t stop)
+    @cython.locals(first=int, length="long long")
+    cdef _begin_frame(self, FrameHeader header)
+    @cython.locals(stop=Py_ssize_t)
+    cdef Py_ssize_t _read_payload(self, bytearray data, Py_ssize_t offset, Py_ssize_t end) except -1
+    cdef str _to_str(self, bytearray data, Py_ssize_t start, Py_ssize_t stop)
+    cdef _put(self, object item)
+    cpdef bytes encode(self, int first, object payload)

@@ -1,0 +1,44 @@
+cimport cython
+
+from geventws.kernels cimport receive, transmit, transmit_many
+
+cdef class Owner:
+    cpdef bytes_received(self, bytearray data, Py_ssize_t size)
+    cpdef stream_ended(self, object error)
+    cpdef write_failed(self, object error)
+    cpdef drained(self)
+
+cdef Owner _NOBODY
+
+cdef class Transport:
+    cdef public object sock
+    cdef public Py_ssize_t buffered
+    cdef public bint corked
+    cdef public bint closed
+    cdef public bint reading
+    cdef int _fd
+    cdef object _pending
+    cdef object _raw
+    cdef Owner _owner
+    cdef bytearray _buffer
+    cdef object _loop
+    cdef object _read_watcher
+    cdef object _write_watcher
+    cdef object _queue
+    cdef bytearray _latest
+    cdef object _write_error
+    cdef bint _blocked
+    cdef bint _shutdown
+
+    cpdef start_reading(self)
+    cpdef stop_reading(self)
+    cpdef poll(self)
+    cdef Py_ssize_t _receive_tls(self) except -2
+    cpdef write(self, object chunk, object second=*)
+    cpdef flush(self)
+    @cython.locals(wanted=Py_ssize_t, sent=Py_ssize_t, chunks=list)
+    cdef _write_out(self)
+    cdef Py_ssize_t _prepare_tls(self) except -1
+    cdef Py_ssize_t _send_tls(self) except -2
+    cdef _written(self, Py_ssize_t sent)
+    cdef _watch_writable(self, bint blocked)

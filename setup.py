@@ -1,0 +1,41 @@
+"""Compiles the hot path where there is Cython and a C compiler; without them the library is the same, only slower."""
+
+import os
+import sys
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+MODULES = ("kernels", "frames", "protocol", "hubs", "transport", "connection", "websocket")
+DIRECTIVES = {
+    "language_level": "3",
+    "annotation_typing": False,
+    "boundscheck": False,
+    "wraparound": False,
+    "always_allow_keywords": True,
+    "embedsignature": True,
+}
+
+
+class OptionalBuild(build_ext):
+    """Goes on without the compiled parts where they cannot be built, and says so once."""
+
+    def run(self):
+        try:
+            super().run()
+        except Exception as error:  # whatever a missing or broken compiler makes of it
+            self.extensions.clear()
+            print(f"geventws: goes without its compiled part: {error}", file=sys.stderr)
+
+
+def extensions():
+    if os.environ.get("GEVENTWS_PURE_PYTHON"):
+        return []
+    from Cython.Build import cythonize
+
+    sources = {name: f"geventws/{name}.{'pyx' if name == 'kernels' else 'py'}" for name in MODULES}
+    made = [Extension(f"geventws.{name}", [source], extra_compile_args=["-O3"]) for name, source in sources.items()]
+    return cythonize(made, compiler_directives=DIRECTIVES, build_dir="build/cython")
+
+
+setup(ext_modules=extensions(), cmdclass={"build_ext": OptionalBuild})
