@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from . import acceleration
+
+if acceleration.is_unwanted():
+    acceleration.import_only_sources(__path__)
+
+# ruff: noqa: E402 (what is imported here depends on the lines above)
+from . import kernels
 from .client import connect
 from .deflate import PerMessageDeflate
 from .exceptions import (
@@ -26,6 +33,9 @@ from .server import WebSocketServer
 from .upgrade import Upgrader
 from .version import __version__
 from .websocket import WebSocket
+
+accelerated = acceleration.is_compiled(kernels.__file__)
+"""Whether the compiled part of the library runs."""
 
 __all__ = [
     "CloseCode",
@@ -52,5 +62,6 @@ __all__ = [
     "WebSocketError",
     "WebSocketServer",
     "__version__",
+    "accelerated",
     "connect",
 ]

@@ -11,19 +11,19 @@ cdef object _CLOSED
 cdef class Connection(Owner):
     cdef object __weakref__
     cdef Shared _shared
-    cdef Protocol _protocol
-    cdef Transport _transport
+    cdef public Protocol _protocol
+    cdef public Transport _transport
     cdef object _hub
     cdef object _side
-    cdef object _settings
-    cdef object _options
+    cdef public object _settings
+    cdef public object _options
     cdef bint _auto_cork
     cdef public object agreement
     cdef public object local_address
     cdef public object remote_address
     cdef public object latency
     cdef public double last_received
-    cdef object _on_closed
+    cdef public object _on_closed
     cdef object _on_ping
     cdef object _on_pong
     cdef object _reader

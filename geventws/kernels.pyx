@@ -28,6 +28,14 @@ cdef extern from "time.h" nogil:
     int clock_gettime(int clock, timespec *time)
     int CLOCK_MONOTONIC
 
+cdef extern from *:
+    """
+    #include <sys/socket.h>
+    #ifndef MSG_NOSIGNAL
+    #define MSG_NOSIGNAL 0
+    #endif
+    """
+
 cdef extern from "sys/socket.h" nogil:
     struct iovec:
         void *iov_base
