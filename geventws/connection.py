@@ -204,8 +204,8 @@ class Connection(Owner):
         events = self._protocol.receive(data, size)
         if events:
             self._handle(events)
-        self._deliver()
         self._update_reading()
+        self._deliver()
 
     def _deliver(self) -> None:
         """Switch to the greenlet that waits for a message, if there is anything to tell it."""
@@ -252,8 +252,8 @@ class Connection(Owner):
             self._fail(CloseFrame(CloseCode.INTERNAL_ERROR, "a message could not be inflated"))
             return
         self._handle(self._protocol.finish_job(result))
-        self._deliver()
         self._update_reading()
+        self._deliver()
 
     def _resume_parsing(self) -> None:
         """Messages were taken: go on with what was left when they were too many."""
@@ -379,8 +379,8 @@ class Connection(Owner):
         if self._transport.closed:
             return
         self._handle(self._protocol.go_on())
-        self._deliver()
         self._update_reading()
+        self._deliver()
 
     def _violated(self, error: ProtocolError) -> None:
         logger.warning("failed the connection with %s: %s", self.remote_address, error)
