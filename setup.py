@@ -23,7 +23,7 @@ class OptionalBuild(build_ext):
     def run(self):
         try:
             super().run()
-        except Exception as error:  # whatever a missing or broken compiler makes of it
+        except Exception as error:  # noqa: BLE001 (whatever a missing or broken compiler makes of it)
             self.extensions.clear()
             print(f"geventws: goes without its compiled part: {error}", file=sys.stderr)
 

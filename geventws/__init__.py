@@ -7,7 +7,7 @@ from . import acceleration
 if acceleration.is_unwanted():
     acceleration.import_only_sources(__path__)
 
-# ruff: noqa: E402 (what is imported here depends on the lines above)
+# What is imported here depends on the lines above.
 from . import kernels
 from .client import connect
 from .deflate import PerMessageDeflate

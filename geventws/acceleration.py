@@ -14,7 +14,7 @@ def is_unwanted() -> bool:
 
 
 def import_only_sources(directories: Iterable[str]) -> None:
-    """From now on import the .py files of these directories, where a compiled module of the same name lies beside one."""
+    """From now on import the .py files of these directories, even where a compiled module lies beside them."""
     for directory in directories:
         sys.path_importer_cache[directory] = FileFinder(directory, (SourceFileLoader, SOURCE_SUFFIXES))
 

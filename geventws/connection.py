@@ -1,8 +1,9 @@
 """One connection under the hub: what is received goes to the protocol, what the protocol asks for is done.
 
-Everything here runs without waiting, most of it in the hub: pings are answered, closes and dead peers noticed, whatever the
-connection's greenlets do. `websocket` adds the blocking calls. The two share four places where a greenlet can wait:
-for a message (`_reader`), for its turn to send (`_senders`, and `_holder` for the sender whose turn it is), and for an event.
+Everything here runs without waiting, most of it in the hub: pings are answered, closes and dead peers noticed,
+whatever the connection's greenlets do. `websocket` adds the blocking calls. The two share four places where a greenlet
+can wait: for a message (`_reader`), for its turn to send (`_senders`, and `_holder` for the sender whose turn it is),
+and for an event.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from .exceptions import ConnectionClosed, ConnectionClosedError, ConnectionClose
 from .frames import FIN, MAX_CLOSE_REASON, CloseCode, CloseFrame, Opcode, Side
 from .hubs import shared
 from .kernels import now
-from .protocol import HELD_LIMIT, Event as ProtocolEvent, Ping, Pong, Protocol, State
+from .protocol import HELD_LIMIT, Ping, Pong, Protocol, State
+from .protocol import Event as ProtocolEvent
 from .transport import HIGH_WATER, Owner, Transport
 
 if TYPE_CHECKING:
@@ -51,8 +53,10 @@ class Options:
         send_timeout: how long `send` waits for a slow peer before it raises TimeoutError; None for ever.
         auto_cork: whether the answers to messages that came together leave together.
         auto_pong: whether pings are answered by themselves.
-        validate_utf8: whether text is checked; where not, bytes that are not UTF-8 come as lone surrogates (surrogateescape).
-        masking_keys: a function that makes the 4-byte masking keys of a client's frames, for tests; None for random keys.
+        validate_utf8: whether text is checked; where not, bytes that are not UTF-8 come as lone surrogates
+            (surrogateescape).
+        masking_keys: a function that makes the 4-byte masking keys of a client's frames, for tests; None for random
+            keys.
     """
 
     close_timeout: float | None = 10
@@ -305,7 +309,7 @@ class Connection(Owner):
         self._transport.write(self._protocol.encode(FIN | Opcode.PING, data))
 
     def _pong_received(self, data: bytes) -> None:
-        """RFC 6455 section 5.5.3: a pong answers the ping with its data and all before it; unasked ones mean nothing."""
+        """RFC 6455 section 5.5.3: a pong answers the ping with its data and all before it, if there was one."""
         if data not in self._pings:
             return
         received_at = now()

@@ -192,7 +192,7 @@ def check_control(first: int, length: int) -> None:
 
 
 class MaskingKeys:
-    """Masking keys from the operating system's strong source of randomness (RFC 6455 section 5.3), drawn many at a time."""
+    """Masking keys from the system's strong source of randomness (RFC 6455 section 5.3), drawn many at a time."""
 
     _KEYS = 512
 

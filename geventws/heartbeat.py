@@ -1,7 +1,8 @@
 """Heartbeats for all connections of a hub, on one timer (RFC 6455 sections 5.5.2 and 5.5.3).
 
-A connection from which nothing was received for ``ping_interval`` seconds is sent a ping. When then nothing is received
-for ``ping_timeout`` seconds, the peer is taken for dead. Any received byte counts as life, so that a busy connection is never pinged.
+A connection from which nothing was received for ``ping_interval`` seconds is sent a ping. When then nothing is
+received for ``ping_timeout`` seconds, the peer is taken for dead. Any received byte counts as life, so that a busy
+connection is never pinged.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The work that is done for every byte or for every frame, in plain Python.
 
-kernels.pyx has the same functions for C; where it was compiled, it is imported in place of this file. The two agree on every
-input, and the same tests run for both.
+kernels.pyx has the same functions for C; where it was compiled, it is imported in place of this file. The two agree on
+every input, and the same tests run for both.
 
 A masking key is bytes where it is sent, and, where it was received, an int of those four bytes in little-endian order.
 """

@@ -3,14 +3,14 @@
 What always holds:
 
 - The input may be split anywhere; what comes out is the same.
-- A violation by the peer is the last event and never an exception out of `receive`. The messages before it stay readable,
-  and nothing after it is looked at (RFC 6455 section 7.1.7).
-- Payload is consumed as it arrives: unmasked, inflated and checked at once, so that the first bad byte is found at once.
-  Only the beginning of a frame header or of a control frame is kept, 139 bytes at most.
-- Memory is bounded by bytes held. A length is compared before a payload byte is kept, nothing is allocated from an announced
-  length, and parsing is suspended while the messages that nobody has taken weigh more than `HELD_LIMIT`.
-- Inflating is bounded: what would hold the hub for long is left to the caller as a `job`, and parsing is suspended until
-  its result is given back.
+- A violation by the peer is the last event and never an exception out of `receive`. The messages before it stay
+  readable, and nothing after it is looked at (RFC 6455 section 7.1.7).
+- Payload is consumed as it arrives: unmasked, inflated and checked at once, so that the first bad byte is found at
+  once. Only the beginning of a frame header or of a control frame is kept, 139 bytes at most.
+- Memory is bounded by bytes held. A length is compared before a payload byte is kept, nothing is allocated from an
+  announced length, and parsing is suspended while the messages that nobody has taken weigh more than `HELD_LIMIT`.
+- Inflating is bounded: what would hold the hub for long is left to the caller as a `job`, and parsing is suspended
+  until its result is given back.
 """
 
 from __future__ import annotations
@@ -75,7 +75,8 @@ class Protocol:
     """One endpoint of an open connection.
 
     ``messages`` holds what was received and not yet taken; take it with `take`. ``report_control`` puts the received
-    pings and pongs among them, in their order. ``streaming`` makes the present or next message come as `Fragment` items.
+    pings and pongs among them, in their order. ``streaming`` makes the present or next message come as `Fragment`
+    items.
     """
 
     __slots__ = (

@@ -1,9 +1,9 @@
 """One byte stream under the hub: reading when data is there, ordered writing that never waits.
 
-A persistent watcher reads once per readiness into a buffer that all connections of the hub share, and hands the bytes to the
-owner at once. What is written goes to the kernel at once; what the kernel does not take is kept, in order, and drains from
-the hub. No method waits, so that none can be interrupted half-way: a chunk that was accepted is written whole and before the
-next one, or the stream ends.
+A persistent watcher reads once per readiness into a buffer that all connections of the hub share, and hands the bytes
+to the owner at once. What is written goes to the kernel at once; what the kernel does not take is kept, in order, and
+drains from the hub. No method waits, so that none can be interrupted half-way: a chunk that was accepted is written
+whole and before the next one, or the stream ends.
 
 The socket is gevent's or the standard library's, plain or TLS with its handshake done, TCP or unix.
 """
@@ -138,10 +138,8 @@ class Transport:
         if not self.reading:
             return
         try:
-            if self._pending is None:
-                size = receive(self._raw, self._fd, self._buffer)
-            else:
-                size = self._receive_tls()
+            tls = self._pending is not None
+            size = self._receive_tls() if tls else receive(self._raw, self._fd, self._buffer)
         except OSError as error:
             self._owner.stream_ended(error)
             return

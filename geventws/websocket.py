@@ -45,8 +45,9 @@ _WHOLE_BINARY = FIN | int(Opcode.BINARY)
 class WebSocket(Connection):
     """An open connection (RFC 6455).
 
-    Made by `connect`, by a server or by an `Upgrader`; a program makes none itself. Any number of greenlets may send, one may
-    receive. Every call that waits can be interrupted by a gevent.Timeout or a kill; nothing is lost or corrupted by that.
+    Made by `connect`, by a server or by an `Upgrader`; a program makes none itself. Any number of greenlets may send,
+    one may receive. Every call that waits can be interrupted by a gevent.Timeout or a kill; nothing is lost or
+    corrupted by that.
 
     Attributes:
         url: the URL, on the client; on a server the empty string.
@@ -104,7 +105,8 @@ class WebSocket(Connection):
 
     @property
     def close_code(self) -> int | None:
-        """The close code (RFC 6455 section 7.1.5): the peer's, 1006 where it sent none; None while the connection is open."""
+        """The close code (RFC 6455 section 7.1.5): the peer's, 1006 where it sent none; None while the connection is
+        open."""
         if self._protocol.close_rcvd is not None:
             return self._protocol.close_rcvd.code
         return CloseCode.ABNORMAL_CLOSURE if self.state is _CLOSED else None
@@ -258,9 +260,9 @@ class WebSocket(Connection):
     ) -> None:
         """Send a message: str as text, any buffer as binary, an iterable of either as the fragments of one message.
 
-        When it returns, the message is in the kernel or in the connection's bounded queue, whole and in order. It waits while
-        more than 64 KiB wait in that queue. An interrupted call has sent nothing, except for an iterable: a message that is
-        broken off half-way cannot be taken back, so the connection is failed with 1011.
+        When it returns, the message is in the kernel or in the connection's bounded queue, whole and in order. It
+        waits while more than 64 KiB wait in that queue. An interrupted call has sent nothing, except for an iterable:
+        a message that is broken off half-way cannot be taken back, so the connection is failed with 1011.
 
         Args:
             text: True sends UTF-8 bytes as text; False sends a str as binary.
@@ -312,7 +314,8 @@ class WebSocket(Connection):
                 payload = memoryview(message).tobytes()  # type: ignore[arg-type]
             except TypeError:
                 if isinstance(message, dict) or not isinstance(message, Iterable):
-                    raise TypeError(f"a message is text, a buffer or an iterable of these, not {message!r:.80}") from None
+                    shown = repr(message)[:80]
+                    raise TypeError(f"a message is text, a buffer or an iterable of these, not {shown}") from None
                 return None, False
         if text and self._options.validate_utf8:
             str(payload, "utf-8")
@@ -326,7 +329,8 @@ class WebSocket(Connection):
             self._transport.write(header, payload)
 
     def _write_compressed(self, first: int, payload: Buffer, fin: bool = True) -> None:
-        """Compress and write. Whoever interrupts between the two leaves a compressor that knows more than the peer: it is
+        """Compress and write. Whoever interrupts between the two leaves a compressor that knows more than the peer: it
+        is
         replaced, which RFC 7692 section 7.2.1 allows before any message."""
         protocol = self._protocol
         compressor, protocol.compressor = protocol.compressor, None
@@ -508,7 +512,8 @@ class WebSocket(Connection):
 
     @property
     def on_ping(self) -> Callable[[bytes], object] | None:
-        """A function that is called with the data of each received ping, in order with the messages, by the greenlet that
+        """A function that is called with the data of each received ping, in order with the messages, by the greenlet
+        that
         receives; None by default. What it raises leaves from `recv`."""
         return self._on_ping
 

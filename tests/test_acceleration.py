@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from geventws import acceleration, accelerated
+from geventws import accelerated, acceleration
 
 SHOW = """
 import geventws, geventws.kernels, geventws.websocket

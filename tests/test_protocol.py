@@ -118,7 +118,8 @@ def test_a_stream_gives_the_same_messages_and_events_however_it_is_split(pieces)
 
 
 def test_a_client_frame_is_unmasked_at_every_split():
-    data = frame(0x81, b"masked text", masked=True) + frame(0x89, b"p", masked=True) + frame(0x82, b"x" * 300, masked=True)
+    frames = ((0x81, b"masked text"), (0x89, b"p"), (0x82, b"x" * 300))
+    data = b"".join(frame(first, payload, masked=True) for first, payload in frames)
     for pieces in splits(data):
         protocol = new(Side.SERVER)
         assert feed(protocol, pieces) == [Ping(b"p")]
