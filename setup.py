@@ -6,7 +6,7 @@ import sys
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-MODULES = ("kernels", "frames", "protocol", "hubs", "transport", "connection", "websocket")
+MODULES = ("kernels", "frames", "protocol", "hubs", "transport", "connection", "sending", "websocket")
 DIRECTIVES = {
     "language_level": "3",
     "annotation_typing": False,
@@ -21,6 +21,7 @@ class OptionalBuild(build_ext):
     """Goes on without the compiled parts where they cannot be built, and says so once."""
 
     def run(self):
+        self.parallel = os.cpu_count()
         try:
             super().run()
         except Exception as error:  # noqa: BLE001 (whatever a missing or broken compiler makes of it)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from gevent import Timeout
 
-from .connection import Options
 from .deflate import PerMessageDeflate
 from .dial import dial, dial_unix, resolve
 from .exceptions import HandshakeError, InvalidURL, ProxyError
@@ -19,7 +18,7 @@ from .frames import Side
 from .handshake import ClientHandshake, checked_subprotocols
 from .http11 import BodyParser, Headers, HeadersLike, Request, Response, ResponseParser
 from .opening import Deadline, read_head, receive, send_all
-from .options import checked_timeout, deflate_settings
+from .options import Options, checked_timeout, deflate_settings
 from .tls import checked_context, start_tls
 from .url import WebSocketURL, join, parse_url
 from .websocket import WebSocket
@@ -92,7 +91,7 @@ def connect(
             edit that, for instance to give credentials to another origin, or raise to give up.
         process_request: called with each request just before it is sent; may edit its headers, for instance to sign it.
         websocket_class: what to make, a subclass of WebSocket.
-        options: see `connection.Options`.
+        options: see `options.Options`.
 
     Raises:
         InvalidURL, ValueError, TypeError: an argument makes no sense; nothing was done yet.

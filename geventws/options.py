@@ -1,9 +1,10 @@
-"""The keyword arguments that `connect`, `Upgrader` and `WebSocketServer` have in common, as type checkers see them."""
+"""The keyword arguments that `connect`, `Upgrader` and `WebSocketServer` have in common, and how they are checked."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, TypedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from .deflate import PerMessageDeflate
 
@@ -14,8 +15,59 @@ if TYPE_CHECKING:
     from .websocket import WebSocket
 
 
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The settings of an open connection, the same in both roles; all times are in seconds.
+
+    Attributes:
+        close_timeout: how long the closing handshake may take; None for as long as the peer likes.
+        ping_interval: after how much silence a ping is sent; None for no heartbeat.
+        ping_timeout: how long a pinged peer may stay silent before it is taken for dead; None for ever.
+        max_size: the longest message that is received, in bytes after inflating; None for no limit.
+        max_fragments: the most fragments a received message may have; None for no limit.
+        send_timeout: how long `send` waits for a slow peer before it raises TimeoutError; None for ever.
+        auto_cork: whether the answers to messages that came together leave together.
+        auto_pong: whether pings are answered by themselves.
+        validate_utf8: whether text is checked; where not, bytes that are not UTF-8 come as lone surrogates
+            (surrogateescape).
+        masking_keys: a function that makes the 4-byte masking keys of a client's frames, for tests; None for random
+            keys.
+    """
+
+    close_timeout: float | None = 10
+    ping_interval: float | None = 20
+    ping_timeout: float | None = 20
+    max_size: int | None = 2**20
+    max_fragments: int | None = 131072
+    send_timeout: float | None = None
+    auto_cork: bool = True
+    auto_pong: bool = True
+    validate_utf8: bool = True
+    masking_keys: Callable[[], bytes] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("close_timeout", "ping_interval", "ping_timeout", "send_timeout"):
+            self._check_number(name, float, 0)
+        for name in ("max_size", "max_fragments"):
+            self._check_number(name, int, 1)
+        for name in ("auto_cork", "auto_pong", "validate_utf8"):
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(f"{name} is True or False, not {getattr(self, name)!r}")
+        if self.masking_keys is not None and not callable(self.masking_keys):
+            raise TypeError("masking_keys is a function or None")
+
+    def _check_number(self, name: str, kind: type[int | float], least: int) -> None:
+        value: Any = getattr(self, name)
+        if value is None:
+            return
+        if not isinstance(value, int | kind) or isinstance(value, bool):
+            raise TypeError(f"{name} is a number or None, not {value!r}")
+        if not value >= least or (name == "ping_interval" and value == 0):
+            raise ValueError(f"{name} is too small: {value!r}")
+
+
 class ConnectionOptions(TypedDict, total=False):
-    """The fields of `connection.Options`, which has their meaning and their defaults."""
+    """The fields of `Options`, for type checkers: it, which has their meaning and their defaults."""
 
     close_timeout: float | None
     ping_interval: float | None

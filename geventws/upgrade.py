@@ -7,14 +7,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Set
 from typing import TYPE_CHECKING, Any
 
-from .connection import Options
 from .deflate import PerMessageDeflate
 from .exceptions import HandshakeError
 from .frames import Side
 from .handshake import Agreement, Origins, SelectSubprotocol, ServerHandshake, is_upgrade, protected_headers
 from .http11 import Request, Response, http_date, refusal
 from .opening import Deadline, hang_up, send_all
-from .options import checked_timeout, deflate_settings
+from .options import Options, checked_timeout, deflate_settings
 from .websocket import WebSocket
 
 if TYPE_CHECKING:
@@ -82,7 +81,7 @@ class Upgrader:
         websocket_class: what to make, a subclass of WebSocket.
         open_timeout: how long writing the answer may take, in seconds; for `WebSocketServer` also how long TLS and the
             request may take. None for ever.
-        options: see `connection.Options`.
+        options: see `options.Options`.
 
     A hook may wait. One that raises an Exception is logged, and the request gets 500.
     Raises ValueError or TypeError where an argument makes no sense.

@@ -1,13 +1,14 @@
 cimport cython
 
-from geventws.connection cimport Connection
 from geventws.kernels cimport now
 from geventws.protocol cimport Protocol
+from geventws.sending cimport SendingConnection
 from geventws.transport cimport Transport
 
 cdef object _OPEN
+cdef object _CLOSED
 
-cdef class WebSocket(Connection):
+cdef class WebSocket(SendingConnection):
     cdef public object url
     cdef public object request
     cdef public object response
@@ -18,8 +19,6 @@ cdef class WebSocket(Connection):
     cpdef object _next_item(self, object timeout, bint streams)
     @cython.locals(transport=Transport)
     cdef _cork_batch(self, double time, bint more)
-    cdef _write_frame(self, int first, object payload)
-    cdef tuple _to_payload(self, object message, object text)
 
 cdef class _Messages:
     cdef WebSocket _websocket

@@ -19,10 +19,10 @@ from tools.timing import let_hub_run, stopwatch, wait_until
 
 from geventws import client
 from geventws.client import connect
-from geventws.connection import Options
 from geventws.deflate import PerMessageDeflate
 from geventws.exceptions import HandshakeError, InvalidHeader, InvalidStatus, InvalidURL, ProxyError
 from geventws.http11 import Request, RequestParser
+from geventws.options import Options
 from geventws.server import WebSocketServer
 from geventws.tls import start_tls
 from geventws.websocket import WebSocket

@@ -15,8 +15,8 @@ from gevent.event import AsyncResult
 from tools import certificates
 
 import geventws
-from geventws.connection import Options
 from geventws.exceptions import Violation
+from geventws.options import Options
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"

@@ -14,11 +14,10 @@ from tools.links import reset, set_buffers
 from tools.peer import Peer
 from tools.timing import stopwatch, wait_until
 
-from geventws.connection import Options
 from geventws.deflate import PerMessageDeflate
 from geventws.exceptions import HandshakeError, InvalidHeader
 from geventws.http11 import Headers, Request, RequestParser, Response, refusal
-from geventws.options import ConnectionOptions, UpgraderOptions
+from geventws.options import ConnectionOptions, Options, UpgraderOptions
 from geventws.upgrade import Upgrader
 from geventws.websocket import WebSocket
 

@@ -1,0 +1,269 @@
+"""Sending: messages become frames, each sender in its turn (RFC 6455 sections 5 and 6.1).
+
+A message that is one frame is written in one step that nothing can interrupt. One that takes longer, because it comes
+in fragments or is compressed in a thread, holds the turn meanwhile; the others wait in line.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from gevent import Timeout, getcurrent
+from gevent.event import Event
+from gevent.hub import Waiter
+
+from .connection import Connection
+from .frames import FIN, RSV1, Buffer, CloseCode, CloseFrame, Opcode
+from .kernels import now
+from .protocol import State
+from .transport import HIGH_WATER
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer as AnyBuffer
+
+    Sendable = str | AnyBuffer
+
+INLINE_DEFLATE = 65536
+"""Longer messages are compressed in gevent's threadpool, so that the hub is not held, in bytes."""
+_JOIN_LIMIT = 4096
+"""Up to this payload, in bytes, a frame is made in one piece."""
+_OPEN = State.OPEN
+_CLOSED = State.CLOSED
+_WHOLE_TEXT = FIN | int(Opcode.TEXT)
+_WHOLE_BINARY = FIN | int(Opcode.BINARY)
+
+
+class SendingConnection(Connection):
+    """The part of a WebSocket that sends messages."""
+
+    __slots__ = ()
+
+    def send(
+        self,
+        message: Sendable | Iterable[Sendable],
+        *,
+        text: bool | None = None,
+        compress: bool | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Send a message: str as text, any buffer as binary, an iterable of either as the fragments of one message.
+
+        When it returns, the message is in the kernel or in the connection's bounded queue, whole and in order. It
+        waits while more than 64 KiB wait in that queue. An interrupted call has sent nothing, except for an iterable:
+        a message that is broken off half-way cannot be taken back, so the connection is failed with 1011.
+
+        Args:
+            text: True sends UTF-8 bytes as text; False sends a str as binary.
+            compress: True compresses, False does not, None does from the threshold on; without permessage-deflate
+                nothing is compressed.
+            timeout: how long to wait for a slow peer, in seconds; None takes the connection's ``send_timeout``.
+
+        Raises:
+            TimeoutError: the peer did not take enough in time; nothing of the message was sent.
+            ConnectionClosed: the connection has ended.
+            TypeError: the message cannot be sent.
+            UnicodeError: the text is not UTF-8.
+        """
+        if timeout is None:
+            timeout = self._options.send_timeout
+        payload, is_text = self._to_payload(message, text)
+        if payload is None:
+            self._send_fragments(message, text, compress, timeout)  # type: ignore[arg-type]
+            return
+        if self._turn or self._senders or self._transport.buffered > HIGH_WATER:
+            self._wait_for_turn(timeout)
+        if self._protocol.state is not _OPEN:
+            self._wait_until_closed_and_raise()
+        first = _WHOLE_TEXT if is_text else _WHOLE_BINARY
+        compressor = self._protocol.compressor
+        if compressor is None or not (compress or (compress is None and len(payload) >= self._settings.threshold)):
+            self._write_frame(first, payload)
+        elif len(payload) <= INLINE_DEFLATE:
+            self._write_compressed(first | RSV1, payload)
+        else:
+            self._turn = True
+            try:
+                self._write_compressed(first | RSV1, payload)
+            finally:
+                self._end_turn()
+
+    def send_json(self, value: Any) -> None:
+        """Send a value as JSON text; raises TypeError or ValueError where JSON has no word for it."""
+        self.send(json.dumps(value))
+
+    def _to_payload(self, message: object, text: bool | None) -> tuple[Buffer | None, bool]:
+        """A message's bytes and whether they are text; None for an iterable."""
+        if isinstance(message, str):
+            return message.encode(), text is None or text
+        if isinstance(message, bytes):
+            payload = message
+        else:
+            try:
+                payload = memoryview(message).tobytes()  # type: ignore[arg-type]
+            except TypeError:
+                if isinstance(message, dict) or not isinstance(message, Iterable):
+                    shown = repr(message)[:80]
+                    raise TypeError(f"a message is text, a buffer or an iterable of these, not {shown}") from None
+                return None, False
+        if text and self._options.validate_utf8:
+            str(payload, "utf-8")
+        return payload, bool(text)
+
+    def _write_frame(self, first: int, payload: Buffer) -> None:
+        if len(payload) <= _JOIN_LIMIT:
+            self._transport.write(self._protocol.encode(first, payload))
+        else:
+            header, payload = self._protocol.encode_parts(first, payload)
+            self._transport.write(header, payload)
+
+    def _write_compressed(self, first: int, payload: Buffer, fin: bool = True) -> None:
+        """Compress and write. Whoever interrupts between the two leaves a compressor that knows more than the peer:
+        it is replaced, which RFC 7692 section 7.2.1 allows before any message."""
+        protocol = self._protocol
+        compressor, protocol.compressor = protocol.compressor, None
+        assert compressor is not None
+        written = False
+        try:
+            if len(payload) <= INLINE_DEFLATE:
+                data = compressor.compress(payload, fin)
+            else:
+                offload = self._shared.offload(self._settings.concurrency_limit)
+                data = offload.run(lambda: compressor.compress(payload, fin))
+                if protocol.state is not _OPEN:
+                    self._wait_until_closed_and_raise()
+            self._write_frame(first, data)
+            written = True
+        finally:
+            protocol.compressor = compressor if written else self._new_compressor()
+
+    def _send_fragments(
+        self, fragments: Iterable[Sendable], text: bool | None, compress: bool | None, timeout: float | None
+    ) -> None:
+        """One message in as many frames as there are fragments, and an empty last one (RFC 6455 section 5.4)."""
+        if self._turn or self._senders or self._transport.buffered > HIGH_WATER:
+            self._wait_for_turn(timeout)
+        self._turn = True
+        first = 0
+        try:
+            for fragment in fragments:
+                payload, is_text = self._to_payload(fragment, text)
+                opcode = Opcode.TEXT if is_text else Opcode.BINARY
+                if payload is None:
+                    raise TypeError("a message's fragments are text or buffers")
+                if first not in (0, opcode):
+                    raise TypeError("a message's fragments are all text or all binary")
+                self._write_fragment(Opcode.CONTINUATION if first else opcode, payload, compress, timeout)
+                first = opcode
+            opcode = Opcode.TEXT if text else Opcode.BINARY
+            self._write_fragment(FIN | (Opcode.CONTINUATION if first else opcode), b"", compress, timeout)
+        except BaseException:
+            if first and self._protocol.state is _OPEN:
+                self._fail(CloseFrame(CloseCode.INTERNAL_ERROR, "a message was broken off"))
+            raise
+        finally:
+            self._end_turn()
+
+    def _write_fragment(self, first: int, payload: Buffer, compress: bool | None, timeout: float | None) -> None:
+        if self._transport.buffered > HIGH_WATER:
+            self._wait_for_room(timeout)
+        if self._protocol.state is not _OPEN:
+            self._wait_until_closed_and_raise()
+        if self._protocol.compressor is None or compress is False:
+            self._write_frame(first, payload)
+        else:
+            rsv1 = 0 if first & 0x0F == Opcode.CONTINUATION else RSV1
+            self._write_compressed(first | rsv1, payload, bool(first & FIN))
+
+    def _wait_for_turn(self, timeout: float | None) -> None:
+        """Wait, behind all who came before, until nobody is in the middle of a message and the queue has room."""
+        self._must_not_be_hub()
+        waiter: Waiter[None] = Waiter(self._hub)
+        self._senders.append(waiter)
+        try:
+            self._wait(waiter, timeout, lambda: waiter not in self._senders)
+        finally:
+            if waiter in self._senders:
+                self._senders.remove(waiter)
+
+    def _wait_for_room(self, timeout: float | None) -> None:
+        """The same for the one whose turn it is."""
+        self._must_not_be_hub()
+        waiter = self._holder = Waiter(self._hub)
+        try:
+            self._wait(waiter, timeout, lambda: self._holder is not waiter)
+        finally:
+            self._holder = None
+
+    def _wait(self, waiter: Waiter[None], timeout: float | None, done: Callable[[], bool]) -> None:
+        if timeout is None:
+            while not done():
+                waiter.get()
+            return
+        timer = Timeout.start_new(timeout)
+        try:
+            while not done():
+                waiter.get()
+        except Timeout as error:
+            if error is not timer:
+                raise
+            if not done():
+                raise TimeoutError(f"the peer did not take enough within {timeout} s") from None
+        finally:
+            timer.close()
+
+    def _end_turn(self) -> None:
+        self._turn = False
+        if self._senders:
+            self._hub.loop.run_callback(self._wake_senders)
+
+    def _wait_until_closed_and_raise(self) -> None:
+        """A connection that this side closes is not told well or ill before the peer has answered."""
+        if not self._is_finished() and self._os_error is None and getcurrent() is not self._hub:
+            self.wait_closed()
+        self._raise_closed()
+
+    def flush(self, timeout: float | None = None) -> None:
+        """Wait until the kernel has taken all that was sent.
+
+        Raises:
+            TimeoutError: it did not within ``timeout`` seconds.
+            ConnectionClosed: the connection ended before.
+        """
+        self._transport.flush()
+        if not self._transport.buffered and self._os_error is None and self._protocol.state is not _CLOSED:
+            return
+        self._must_not_be_hub()
+        if self._flushed is None:
+            self._flushed = Event()
+        deadline = None if timeout is None else now() + timeout
+        while self._transport.buffered:
+            self._flushed.clear()
+            if not self._flushed.wait(None if deadline is None else max(0, deadline - now())):
+                raise TimeoutError(f"the peer did not take all within {timeout} s")
+        if self._os_error is not None or self._protocol.state is _CLOSED:
+            self._raise_closed()
+
+    @contextmanager
+    def cork(self) -> Iterator[None]:
+        """Gather what is sent inside of the ``with`` block; it is written at its end, or whenever there are 64 KiB."""
+        self._corks += 1
+        self._transport.corked = True
+        try:
+            yield
+        finally:
+            self._corks -= 1
+            if not self._corks and not self._auto_corked:
+                self._transport.corked = False
+                self._transport.flush()
+
+    def wait_closed(self, timeout: float | None = None) -> bool:
+        """Wait until the TCP connection has ended; False when it has not within ``timeout`` seconds."""
+        if self._protocol.state is _CLOSED:
+            return True
+        self._must_not_be_hub()
+        if self._closed_event is None:
+            self._closed_event = Event()
+        return bool(self._closed_event.wait(timeout))
