@@ -370,7 +370,7 @@ class Connection(Owner):
         self._lingering = True
         left = LINGER
         if self._closing_timer is not None:
-            left = max(0.0, min(LINGER, self._deadline - now()))
+            left = max(0.001, min(LINGER, self._deadline - now()))
             self._closing_timer.stop()
             self._closing_timer.close()
         self._closing_timer = self._hub.loop.timer(left, ref=False)

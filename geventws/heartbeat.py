@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from gevent.hub import Hub
 
 
+_SHORTEST = 0.001
+"""libuv has no shorter timers, in seconds."""
+
+
 class Patient(Protocol):
     """What a heartbeat needs to know of a connection, and to do to it. All calls come from the hub."""
 
@@ -146,7 +150,7 @@ class Heartbeats:
             self._timer.stop()
             self._timer.close()
         # The timer must not keep the loop alive (ref=False): what it watches over does.
-        self._timer = self._loop.timer(max(0.0, due - monotonic()), ref=False)
+        self._timer = self._loop.timer(max(_SHORTEST, due - monotonic()), ref=False)
         self._armed_for = due
         self._timer.start(self._run)
 

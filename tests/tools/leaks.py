@@ -70,7 +70,18 @@ def _top(thing: greenlet.greenlet) -> greenlet.greenlet:
 
 
 def _watcher_types(loop: Any) -> tuple[type, ...]:
-    return type(loop.io(0, 1)), type(loop.timer(1))
+    if loop not in _WATCHER_TYPES:
+        reading, writing = os.pipe()  # libuv watches no plain file, which standard input may be
+        watchers = loop.io(reading, 1), loop.timer(1)
+        _WATCHER_TYPES[loop] = tuple(map(type, watchers))
+        for watcher in watchers:
+            watcher.close()
+        os.close(reading)
+        os.close(writing)
+    return _WATCHER_TYPES[loop]
+
+
+_WATCHER_TYPES: dict[Any, tuple[type, ...]] = {}
 
 
 def _descriptors() -> dict[int, str]:

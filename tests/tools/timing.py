@@ -14,7 +14,7 @@ def wait_until(predicate: Callable[[], object], timeout: float = 5) -> None:
     deadline = time.monotonic() + timeout
     while not predicate():
         assert time.monotonic() < deadline, f"it did not come true in {timeout} s"
-        gevent.sleep(0.0005)
+        gevent.sleep(0.001)
 
 
 def let_hub_run(times: int = 20) -> None:
