@@ -18,6 +18,7 @@ cdef class Connection(Owner):
     cdef public object _settings
     cdef public object _options
     cdef bint _auto_cork
+    cdef object _send_timeout
     cdef public object agreement
     cdef public object local_address
     cdef public object remote_address

@@ -35,6 +35,7 @@ logger = logging.getLogger("geventws")
 
 LINGER = 1.0
 """How long the peer may take to close TCP after both close frames, in seconds; what it sends meanwhile is dropped."""
+_DEFAULT_SETTINGS = PerMessageDeflate()
 _OPEN = State.OPEN
 _CLOSED = State.CLOSED
 _CLOSED_WELL = (CloseCode.NORMAL_CLOSURE, CloseCode.GOING_AWAY, CloseCode.NO_STATUS_RCVD)
@@ -68,6 +69,7 @@ class Connection(Owner):
         "_protocol",
         "_pulse",
         "_reader",
+        "_send_timeout",
         "_senders",
         "_settings",
         "_shared",
@@ -96,9 +98,10 @@ class Connection(Owner):
         self._shared = common
         self._hub = common.hub
         self._side = side
-        self._settings = settings if settings is not None else PerMessageDeflate()
+        self._settings = settings if settings is not None else _DEFAULT_SETTINGS
         self._options = options
         self._auto_cork = options.auto_cork
+        self._send_timeout = options.send_timeout
         self.agreement = agreement
         self._protocol = Protocol(
             side,

@@ -9,6 +9,8 @@ A masking key is bytes where it is sent, and, where it was received, an int of t
 from __future__ import annotations
 
 import struct
+from collections import deque
+from itertools import islice
 from sys import getsizeof
 from time import monotonic
 from typing import Any
@@ -16,6 +18,7 @@ from typing import Any
 Buffer = bytes | bytearray | memoryview
 
 _MASKED = 0x80
+_MAX_IOVECS = 64
 
 now = monotonic
 """The time in seconds, from a clock that is never set."""
@@ -91,9 +94,9 @@ def transmit(sock: Any, fd: int, chunk: Buffer) -> int:
         return -1
 
 
-def transmit_many(sock: Any, fd: int, chunks: list[Buffer]) -> int:
-    """The same for several chunks (64 at the most) in one gathered write."""
+def transmit_many(sock: Any, fd: int, chunks: deque[Buffer]) -> int:
+    """The same for several chunks, the first 64 of them, in one gathered write."""
     try:
-        return int(sock.sendmsg(chunks))
+        return int(sock.sendmsg(list(islice(chunks, _MAX_IOVECS))))
     except BlockingIOError:
         return -1

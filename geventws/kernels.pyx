@@ -204,7 +204,7 @@ cpdef Py_ssize_t transmit(object sock, int fd, object chunk) except -2:
         PyBuffer_Release(&view)
 
 
-cpdef Py_ssize_t transmit_many(object sock, int fd, list chunks) except -2:
+cpdef Py_ssize_t transmit_many(object sock, int fd, object chunks) except -2:
     cdef Py_buffer views[MAX_IOVECS]
     cdef iovec vectors[MAX_IOVECS]
     cdef msghdr message
@@ -212,7 +212,9 @@ cpdef Py_ssize_t transmit_many(object sock, int fd, list chunks) except -2:
     cdef int count = 0
     memset(&message, 0, sizeof(message))
     try:
-        for chunk in chunks[:MAX_IOVECS]:
+        for chunk in chunks:
+            if count == MAX_IOVECS:
+                break
             PyObject_GetBuffer(chunk, &views[count], PyBUF_SIMPLE)
             vectors[count].iov_base = views[count].buf
             vectors[count].iov_len = views[count].len

@@ -3,6 +3,11 @@ cimport cython
 from geventws.frames cimport FrameHeader
 from geventws.kernels cimport encode_frame, encode_header, mask, to_bytes, to_str, unmask, weight
 
+cdef Py_ssize_t _HELD_LIMIT
+cdef int _FIN
+cdef int _RSV1
+cdef int _RSV2_RSV3
+
 cdef class Protocol:
     cdef public object state
     cdef public object messages

@@ -36,6 +36,10 @@ JOB_INFLATE = 16777216
 """How many bytes one job inflates at the most."""
 _READ_COST = 1024
 _NO_LIMIT = 1 << 62
+_HELD_LIMIT = HELD_LIMIT
+_FIN = FIN
+_RSV1 = RSV1
+_RSV2_RSV3 = RSV2_RSV3
 
 
 class State(Enum):
@@ -164,7 +168,7 @@ class Protocol:
 
     def is_suspended(self) -> bool:
         """Whether `receive` makes no progress until messages are taken or the job is finished."""
-        return self.job is not None or (self.held > HELD_LIMIT and self.close_sent is None)
+        return self.job is not None or (self.held > _HELD_LIMIT and self.close_sent is None)
 
     @property
     def has_tail(self) -> bool:
@@ -258,9 +262,9 @@ class Protocol:
                 raise ProtocolError(Violation.EXPECTED_MASK if self._unmasks else Violation.UNEXPECTED_MASK)
             start = offset + header.size
             if header.first & 0x08:
-                if header.first & RSV1:
+                if header.first & _RSV1:
                     raise ProtocolError(Violation.UNEXPECTED_RSV_1)
-                if header.first & RSV2_RSV3:
+                if header.first & _RSV2_RSV3:
                     raise ProtocolError(Violation.UNEXPECTED_RSV_2_3)
                 stop = start + header.length
                 if stop > end:
@@ -273,7 +277,7 @@ class Protocol:
             self._begin_frame(header)
             offset = start
             stop = start + header.length
-            if stop <= end and header.first & (FIN | RSV1) == FIN and self._fragments == 1 and not self.streaming:
+            if stop <= end and header.first & (_FIN | _RSV1) == _FIN and self._fragments == 1 and not self.streaming:
                 self._whole_message(data, start, stop)
                 offset = stop
             elif not header.length:
@@ -304,20 +308,20 @@ class Protocol:
         """A data frame begins: the rules of RFC 6455 sections 5.2 and 5.4, of RFC 7692 section 6, and the limits."""
         first = header.first
         length = header.length
-        if first & RSV2_RSV3:
+        if first & _RSV2_RSV3:
             raise ProtocolError(Violation.UNEXPECTED_RSV_2_3)
         if first & 0x0F == 0:  # a continuation
             if not self._fragmented:
                 raise ProtocolError(Violation.UNEXPECTED_CONTINUATION)
-            if first & RSV1:
+            if first & _RSV1:
                 raise ProtocolError(Violation.UNEXPECTED_RSV_1)
         else:
             if self._fragmented:
                 raise ProtocolError(Violation.EXPECTED_CONTINUATION)
-            if first & RSV1 and self.decompressor is None:
+            if first & _RSV1 and self.decompressor is None:
                 raise ProtocolError(Violation.UNEXPECTED_RSV_1)
             self._text = first & 0x0F == 1
-            self._compressed = first & RSV1 != 0
+            self._compressed = first & _RSV1 != 0
             self._size = self._wire_size = self._fragments = 0
         self._fragments += 1
         if self._fragments > self._max_fragments:
@@ -329,7 +333,7 @@ class Protocol:
         elif length > self._max_size - self._size:
             raise ProtocolError(Violation.MESSAGE_TOO_BIG)
         self._wire_size += length
-        self._final = first & FIN != 0
+        self._final = first & _FIN != 0
         self._fragmented = True
         self._key = header.key
         self._phase = 0
@@ -419,7 +423,7 @@ class Protocol:
             raise ProtocolError(Violation.INVALID_UTF8, str(error)) from None
 
     def _put(self, item: Item) -> None:
-        if self.close_sent is not None and self.held > HELD_LIMIT:
+        if self.close_sent is not None and self.held > _HELD_LIMIT:
             # After our close frame reading goes on, to find the peer's; nothing obliges us to keep so much of it.
             return
         self.messages.append(item)

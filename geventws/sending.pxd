@@ -4,6 +4,10 @@ from geventws.transport cimport Transport
 
 cdef object _OPEN
 cdef object _CLOSED
+cdef Py_ssize_t _JOIN_LIMIT
+cdef Py_ssize_t _HIGH_WATER
+cdef int _WHOLE_TEXT
+cdef int _WHOLE_BINARY
 
 cdef class SendingConnection(Connection):
     cdef _write_frame(self, int first, object payload)

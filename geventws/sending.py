@@ -32,6 +32,7 @@ _JOIN_LIMIT = 4096
 """Up to this payload, in bytes, a frame is made in one piece."""
 _OPEN = State.OPEN
 _CLOSED = State.CLOSED
+_HIGH_WATER = HIGH_WATER
 _WHOLE_TEXT = FIN | int(Opcode.TEXT)
 _WHOLE_BINARY = FIN | int(Opcode.BINARY)
 
@@ -68,12 +69,12 @@ class SendingConnection(Connection):
             UnicodeError: the text is not UTF-8.
         """
         if timeout is None:
-            timeout = self._options.send_timeout
+            timeout = self._send_timeout
         payload, is_text = self._to_payload(message, text)
         if payload is None:
             self._send_fragments(message, text, compress, timeout)  # type: ignore[arg-type]
             return
-        if self._turn or self._senders or self._transport.buffered > HIGH_WATER:
+        if self._turn or self._senders or self._transport.buffered > _HIGH_WATER:
             self._wait_for_turn(timeout)
         if self._protocol.state is not _OPEN:
             self._wait_until_closed_and_raise()
@@ -143,7 +144,7 @@ class SendingConnection(Connection):
         self, fragments: Iterable[Sendable], text: bool | None, compress: bool | None, timeout: float | None
     ) -> None:
         """One message in as many frames as there are fragments, and an empty last one (RFC 6455 section 5.4)."""
-        if self._turn or self._senders or self._transport.buffered > HIGH_WATER:
+        if self._turn or self._senders or self._transport.buffered > _HIGH_WATER:
             self._wait_for_turn(timeout)
         self._turn = True
         first = 0
@@ -167,7 +168,7 @@ class SendingConnection(Connection):
             self._end_turn()
 
     def _write_fragment(self, first: int, payload: Buffer, compress: bool | None, timeout: float | None) -> None:
-        if self._transport.buffered > HIGH_WATER:
+        if self._transport.buffered > _HIGH_WATER:
             self._wait_for_room(timeout)
         if self._protocol.state is not _OPEN:
             self._wait_until_closed_and_raise()

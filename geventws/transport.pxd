@@ -9,6 +9,7 @@ cdef class Owner:
     cpdef drained(self)
 
 cdef Owner _NOBODY
+cdef Py_ssize_t _CORK_LIMIT
 
 cdef class Transport:
     cdef public object sock
@@ -36,9 +37,8 @@ cdef class Transport:
     cdef Py_ssize_t _receive_tls(self) except -2
     cpdef write(self, object chunk, object second=*)
     cpdef flush(self)
-    @cython.locals(wanted=Py_ssize_t, sent=Py_ssize_t, chunks=list)
+    @cython.locals(sent=Py_ssize_t)
     cdef _write_out(self)
-    cdef Py_ssize_t _prepare_tls(self) except -1
     cdef Py_ssize_t _send_tls(self) except -2
     cdef _written(self, Py_ssize_t sent)
     cdef _watch_writable(self, bint blocked)

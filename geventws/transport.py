@@ -13,7 +13,6 @@ from __future__ import annotations
 import socket as std_socket
 from collections import deque
 from collections.abc import Callable
-from itertools import islice
 from ssl import SSLWantReadError, SSLWantWriteError
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +28,8 @@ LOW_WATER = 16384
 CORK_LIMIT = 65536
 """Corked data is written when there is this much of it, in bytes."""
 _TLS_CHUNK = 65536
-_MAX_IOVECS = 64
 _READ, _WRITE = 1, 2
+_CORK_LIMIT = CORK_LIMIT
 _WOULD_BLOCK = (BlockingIOError, SSLWantReadError, SSLWantWriteError)
 
 
@@ -174,7 +173,7 @@ class Transport:
         if second is not None:
             self._queue.append(second)
             self.buffered += len(second)
-        if not self._blocked and (not self.corked or self.buffered >= CORK_LIMIT):
+        if not self._blocked and (not self.corked or self.buffered >= _CORK_LIMIT):
             self._write_out()
 
     def write_latest(self, chunk: bytes) -> None:
@@ -212,19 +211,14 @@ class Transport:
             while queue:
                 self._latest = None
                 if self._pending is not None:
-                    wanted = self._prepare_tls()
                     sent = self._send_tls()
                 elif len(queue) == 1:
-                    wanted = len(queue[0])
                     sent = transmit(self._raw, self._fd, queue[0])
                 else:
-                    chunks = list(islice(queue, _MAX_IOVECS))
-                    wanted = sum(map(len, chunks))
-                    sent = transmit_many(self._raw, self._fd, chunks)
-                if sent > 0:
-                    self._written(sent)
-                if sent < wanted:
+                    sent = transmit_many(self._raw, self._fd, queue)
+                if sent <= 0:
                     break
+                self._written(sent)
         except OSError as error:
             self._fail(error)
             return
@@ -236,11 +230,8 @@ class Transport:
         if self._shutdown and not queue:
             self._half_close()
 
-    def _prepare_tls(self) -> int:
-        """Make the head of the queue what TLS writes next; returns its size.
-
-        OpenSSL wants an attempt that failed repeated with the same bytes, so after one the head stays as it is.
-        """
+    def _send_tls(self) -> int:
+        """One attempt under TLS. OpenSSL wants one that failed repeated with the same bytes: then the head stays."""
         queue = self._queue
         head = queue[0]
         if len(head) > _TLS_CHUNK:
@@ -254,17 +245,17 @@ class Transport:
                 size += len(queue[0])
                 parts.append(queue.popleft())
             queue.appendleft(b"".join(parts))
-        return len(queue[0])
-
-    def _send_tls(self) -> int:
         try:
-            return int(self._raw.send(self._queue[0]))  # gevent's SSLSocket says 0 where the others raise
+            return int(self._raw.send(queue[0]))  # gevent's SSLSocket says 0 where the others raise
         except _WOULD_BLOCK:
             return 0
 
     def _written(self, sent: int) -> None:
         queue = self._queue
         self.buffered -= sent
+        if not self.buffered:
+            queue.clear()
+            return
         while sent:
             head = queue[0]
             if len(head) > sent:

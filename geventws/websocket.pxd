@@ -7,6 +7,8 @@ from geventws.transport cimport Transport
 
 cdef object _OPEN
 cdef object _CLOSED
+cdef double _YIELD_AFTER
+cdef double _WRITE_AFTER
 
 cdef class WebSocket(SendingConnection):
     cdef public object url
@@ -15,7 +17,7 @@ cdef class WebSocket(SendingConnection):
     cdef public object environ
     cdef public object data
 
-    @cython.locals(protocol=Protocol, time=double)
+    @cython.locals(protocol=Protocol, time=double, whole=bint)
     cpdef object _next_item(self, object timeout, bint streams)
     @cython.locals(transport=Transport)
     cdef _cork_batch(self, double time, bint more)

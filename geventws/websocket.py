@@ -28,6 +28,8 @@ YIELD_AFTER = 0.005
 """A receiving greenlet lets the hub run when it has not done so for this long, in seconds, even if messages wait."""
 WRITE_AFTER = 0.0005
 """What auto_cork gathers is written before the next message is handed out once it has waited this long, in seconds."""
+_YIELD_AFTER = YIELD_AFTER
+_WRITE_AFTER = WRITE_AFTER
 _OPEN = State.OPEN
 _CLOSED = State.CLOSED
 
@@ -166,19 +168,21 @@ class WebSocket(SendingConnection):
             if not messages:
                 self._wait_for_item(timeout, streams)
             time = now()
-            if time - self._shared.ran_at > YIELD_AFTER:
+            if time - self._shared.ran_at > _YIELD_AFTER:
                 self._shared.ran_at = time
                 if getcurrent() is not self._hub:
                     sleep(0)
                 continue
-            if not streams and isinstance(messages[0], Fragment):
+            item = messages[0]
+            whole = type(item) is str or type(item) is bytes
+            if not whole and not streams and isinstance(item, Fragment):
                 raise ConcurrencyError("a message is being streamed: finish recv_streaming() first")
-            item = protocol.take()
+            protocol.take()
             if not self._transport.reading:
                 self._resume_parsing()
             if self._auto_cork:
                 self._cork_batch(time, bool(messages))
-            if not isinstance(item, Ping | Pong):
+            if whole or not isinstance(item, Ping | Pong):
                 return item
             self._call_back(item)
 
@@ -198,7 +202,7 @@ class WebSocket(SendingConnection):
             self._cork_began = time
             if not self._dispatching:
                 self._hub.loop.run_callback(self._uncork)
-        elif time - self._cork_began > WRITE_AFTER:
+        elif time - self._cork_began > _WRITE_AFTER:
             self._cork_began = time
             transport.flush()
         transport.corked = more or self._corks > 0
