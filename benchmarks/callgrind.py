@@ -53,17 +53,18 @@ def instructions_per_message(name: str) -> float:
 
 def _run(row: Row, count: int, out: Path) -> int:
     """Instructions that the server takes from its start to its end; what callgrind_annotate wants is left in `out`."""
-    command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", sys.executable, SERVER, "echo"]
+    valgrind = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}"]
     environment = {**os.environ, "PYTHONHASHSEED": "0", "LD_PRELOAD": str(BUILD / "slow_clock.so")}
     options = ["connections=1", f"size={row.size}", f"in_flight={row.in_flight}", f"count={count}"]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        [*valgrind, sys.executable, SERVER], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
     ) as server:
         try:
             assert server.stdout
             port = server.stdout.readline().strip()
-            load = [BUILD / "load", "echo", port, *options]
-            subprocess.run(load, stdout=subprocess.DEVNULL, check=True, timeout=TIMEOUT)
+            subprocess.run(
+                [BUILD / "load", "echo", port, *options], stdout=subprocess.DEVNULL, check=True, timeout=TIMEOUT
+            )
             server.terminate()
             _, report = server.communicate(timeout=TIMEOUT)
         finally:

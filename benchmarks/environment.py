@@ -29,8 +29,8 @@ NOT_PACKAGE = shutil.ignore_patterns(
 )
 
 
-def prepare(install: bool = True) -> None:
-    """Make all of it that is missing or out of date; geventws is always installed anew, unless not asked for."""
+def prepare(source: Path | None) -> None:
+    """Make all of it that is missing or out of date. Where there is a source, geventws is installed anew from there."""
     BUILD.mkdir(exist_ok=True)
     _raise_descriptor_limit()
     compile_programs()
@@ -39,8 +39,8 @@ def prepare(install: bool = True) -> None:
         _run(sys.executable, "-m", "venv", VENV)
     _install("requirements.txt")
     _install("requirements-speed.txt", "--target", SPEED, "--upgrade")
-    if install:
-        _install_geventws()
+    if source:
+        _install_geventws(source)
     if shutil.which("npm"):
         _install_node_modules()
 
@@ -61,9 +61,9 @@ def _raise_descriptor_limit() -> None:
 
 def _make_certificate() -> None:
     if not CERTIFICATE.exists():
-        key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", CERTIFICATE]
+        key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
         subject = ["-subj", "/CN=localhost", "-days", "3650"]
-        certificate = _run("openssl", "req", "-x509", *key, *subject)
+        certificate = _run("openssl", "req", "-x509", *key, *subject, "-keyout", CERTIFICATE)
         with CERTIFICATE.open("a") as file:
             file.write(certificate)
 
@@ -77,13 +77,12 @@ def _install(requirements: str, *options: str | Path) -> None:
         done.write_text(wanted)
 
 
-def _install_geventws() -> None:
-    """Build and install the working tree, from a copy: what a build leaves behind must not end up in the next one."""
+def _install_geventws(source: Path) -> None:
+    """Build and install it from a copy: what a build leaves behind must not end up in the next one."""
     with tempfile.TemporaryDirectory() as directory:
-        source = Path(directory) / "source"
-        shutil.copytree(REPOSITORY, source, ignore=NOT_PACKAGE)
+        copy = shutil.copytree(source, Path(directory) / "geventws", ignore=NOT_PACKAGE)
         _run(PYTHON, "-m", "pip", "uninstall", "--quiet", "--yes", "geventws")
-        _run(PYTHON, "-m", "pip", "install", "--quiet", source)
+        _run(PYTHON, "-m", "pip", "install", "--quiet", copy)
 
 
 def _install_node_modules() -> None:

@@ -27,6 +27,7 @@ struct connection {
 };
 
 static int poller;
+static uint8_t *spare;          /* the buffer that a connection uses unless it keeps a part of a frame */
 
 static uint32_t rotate(uint32_t x, int by) { return x << by | x >> (32 - by); }
 
@@ -183,8 +184,25 @@ static void compact(struct connection *c)
     c->begin = 0;
 }
 
+static void borrow_buffer(struct connection *c)
+{
+    c->buffer = spare ? spare : allocate(READ_SIZE);
+    spare = NULL;
+}
+
+static void give_buffer_back(struct connection *c)
+{
+    if (spare || c->begin < c->end || c->waits_to_write || c->capacity)
+        return;
+    spare = c->buffer;
+    c->buffer = NULL;
+    c->begin = c->end = 0;
+}
+
 static void on_readable(struct connection *c)
 {
+    if (!c->buffer)
+        borrow_buffer(c);
     if (c->begin)
         compact(c);
     ssize_t n = recv(c->fd, c->buffer + c->end, c->capacity + READ_SIZE - c->end, 0);
@@ -196,7 +214,9 @@ static void on_readable(struct connection *c)
         goes_on = answer_frames(c);
         goes_on = write_out(c) && goes_on;
     }
-    if (!goes_on)
+    if (goes_on)
+        give_buffer_back(c);
+    else
         end(c);
 }
 
@@ -206,7 +226,6 @@ static void on_connection(int listener)
     while ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK)) >= 0) {
         struct connection *c = allocate(sizeof *c);
         c->fd = fd;
-        c->buffer = allocate(READ_SIZE);
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
         struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
         epoll_ctl(poller, EPOLL_CTL_ADD, fd, &event);

@@ -81,7 +81,7 @@ def _measure_memory(row: Row, peer: Peer) -> Figures:
     with _serving(peer, row.kind, cores()[0]) as (port, pid):
         _load("echo", port, {"connections": 100, "seconds": 0.2, "warmup": 0.2}, 1)
         before = _resident_bytes(pid)
-        command = [BUILD / "load", "idle", str(port), f"connections={connections}"]
+        command: list[str | Path] = [BUILD / "load", "idle", str(port), f"connections={connections}"]
         with _process(command, cores()[1], stdin=subprocess.PIPE) as load:
             _line(load)
             after = _resident_bytes(pid)

@@ -42,8 +42,14 @@ def _summary_of(row: Row, peers: dict[str, list[dict[str, Any]]], peer: str) -> 
 
 
 def markdown(rounds: Rounds) -> str:
-    """A table with a line for each row: values, and behind those of the peers how many times better geventws is."""
+    """A table of the servers and one of the clients: values, and behind a peer's how many times better geventws is."""
     results = summary(rounds)
+    clients = {name for name in results if ROWS[name].kind == "client"}
+    halves = [{name: results[name] for name in results if (name in clients) is wanted} for wanted in (False, True)]
+    return "\n".join(_table(half) for half in halves if half)
+
+
+def _table(results: dict[str, dict[str, dict[str, Any]]]) -> str:
     names = list(dict.fromkeys(peer for peers in results.values() for peer in peers))
     lines = ["| | " + " | ".join(names) + " |", "|---|" + "--:|" * len(names)]
     for name, peers in results.items():
@@ -82,7 +88,8 @@ def plot(rounds: Rounds, path: Path) -> None:
 
     results = summary(rounds)
     names = list(dict.fromkeys(peer for peers in results.values() for peer in peers))
-    colours = dict(zip(names, pyplot.get_cmap("tab10").colors * 2, strict=False))
+    tones = pyplot.get_cmap("tab20")
+    colours = {name: tones(i % 20) for i, name in enumerate(names)}
     columns = min(3, len(results))
     lines = -(-len(results) // columns)
     figure, grid = pyplot.subplots(lines, columns, figsize=(6 * columns, 3 * lines), squeeze=False)

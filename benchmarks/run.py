@@ -10,14 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import report
-from environment import BUILD, HERE, PYTHON, prepare
+from environment import BUILD, HERE, PYTHON, REPOSITORY, prepare
 from measure import Failed, Figures, measure
 from rows import PEERS, ROWS, Row, peers_of
 
 
 def main() -> None:
     options = read_arguments()
-    prepare(install=not options.no_install)
+    prepare(None if options.no_install else options.source)
     rounds: report.Rounds = {name: {} for name in options.rows}
     for number in range(1, options.rounds + 1):
         for name in options.rows:
@@ -55,6 +55,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=2, help="how long each time, after a warm-up (2)")
     parser.add_argument("--text", action="store_true", help="echo text instead of binary messages")
     parser.add_argument("--per-cpu", action="store_true", help="values per second of CPU time, for a busy machine")
+    parser.add_argument("--source", type=Path, metavar="DIR", default=REPOSITORY, help="where geventws is; this tree")
     parser.add_argument("--no-install", action="store_true", help="use the geventws that is in .bench-venv")
     parser.add_argument(
         "--json", type=Path, metavar="FILE", default=BUILD / "last.json", help="write every figure of every round here"
