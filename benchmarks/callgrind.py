@@ -1,7 +1,7 @@
 """Instructions that geventws takes for each echoed message, counted by valgrind: a measure with next to no noise.
 
-`python benchmarks/callgrind.py [--check] [ROW ...]` measures the geventws that this Python imports. The server runs
-twice, for K messages and for 2K; the difference, divided by K, leaves its start out.
+`python benchmarks/callgrind.py [--check] [--functions N] [ROW ...]` measures the geventws that this Python imports. The
+server runs twice, for K messages and for 2K; the difference, divided by K, leaves its start out.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from environment import BUILD, HERE, compile_programs
 
 SERVER = HERE / "servers" / "geventws_server.py"
 COLLECTED = re.compile(r"Collected : (\d+)")
+FUNCTION = re.compile(r"^ *([\d,]+) \( *[\d.]+%\)  \S*:(\S+)", re.MULTILINE)
 TIMEOUT = 600
 """How long a run may take, in seconds."""
 
@@ -44,15 +46,36 @@ ROWS = {
 
 
 def instructions_per_message(name: str) -> float:
-    """Raises RuntimeError when a run fails."""
+    """Raises RuntimeError when a run fails. What callgrind_annotate reads is left in .build."""
     compile_programs()
     row = ROWS[name]
-    once, twice = (_run(row, count, BUILD / f"callgrind.{name}.out") for count in (row.messages, 2 * row.messages))
-    return (twice - once) / row.messages
+    once, twice = _profiles(name)
+    return (_run(row, 2 * row.messages, twice) - _run(row, row.messages, once)) / row.messages
+
+
+def costly_functions(name: str, count: int) -> list[tuple[float, str]]:
+    """The functions with the most instructions of their own for each message, after instructions_per_message."""
+    once, twice = map(_functions, _profiles(name))
+    messages = ROWS[name].messages
+    costs = [((instructions - once.get(function, 0)) / messages, function) for function, instructions in twice.items()]
+    return sorted(costs, reverse=True)[:count]
+
+
+def _profiles(name: str) -> tuple[Path, Path]:
+    return BUILD / f"callgrind.{name}.once", BUILD / f"callgrind.{name}.twice"
+
+
+def _functions(profile: Path) -> Counter[str]:
+    command = ["callgrind_annotate", "--threshold=100", "--auto=no", str(profile)]
+    report = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    functions: Counter[str] = Counter()
+    for instructions, function in FUNCTION.findall(report):
+        functions[function] += int(instructions.replace(",", ""))
+    return functions
 
 
 def _run(row: Row, count: int, out: Path) -> int:
-    """Instructions that the server takes from its start to its end; what callgrind_annotate wants is left in `out`."""
+    """Instructions that the server takes from its start to its end."""
     valgrind = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}"]
     environment = {**os.environ, "PYTHONHASHSEED": "0", "LD_PRELOAD": str(BUILD / "slow_clock.so")}
     options = ["connections=1", f"size={row.size}", f"in_flight={row.in_flight}", f"count={count}"]
@@ -79,6 +102,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", nargs="*", metavar="ROW", default=list(ROWS), help=f"default: {' '.join(ROWS)}")
     parser.add_argument("--check", action="store_true", help="fail where a budget is exceeded")
+    parser.add_argument("--functions", type=int, default=0, metavar="N", help="show the N that take the most")
     options = parser.parse_args()
     import geventws
 
@@ -87,6 +111,8 @@ def main() -> None:
     for name in options.rows:
         count, budget = instructions_per_message(name), ROWS[name].budget[compiled]
         print(f"{name:8} {count:12,.0f} instructions per message, budget {budget:,}", flush=True)
+        for cost, function in costly_functions(name, options.functions):
+            print(f"{'':8} {cost:12,.0f} {function}")
         if count > budget:
             exceeded.append(name)
     if options.check and exceeded:
