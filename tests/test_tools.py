@@ -427,10 +427,10 @@ class TestLineFault:
         assert sample.value == nth - 1
         assert fault.place.startswith("step:")
 
-    def test_reaches_other_greenlets(self) -> None:
-        with LineFault([_Sample.step], 2, MemoryError()):
-            outcome = attempt(_Sample().step)
-        assert isinstance(outcome.error, MemoryError)
+    def test_leaves_other_greenlets_alone(self) -> None:
+        with LineFault([_Sample.step], 2, MemoryError()) as fault:
+            assert attempt(_Sample().step).result == 2
+        assert fault.lines == 0
 
     def test_finds_the_functions_of_a_class(self) -> None:
         assert {function.__name__ for function in functions_of(_Sample)} == {"__init__", "step", "double", "constant"}

@@ -101,7 +101,7 @@ def start_attempt(function: Callable[[], Any], nth: int = 0, error: BaseExceptio
 
 
 class LineFault:
-    """Raises ``error`` in front of the ``nth`` line (from 1) that runs in one of the functions, in any greenlet.
+    """Raises ``error`` in front of the ``nth`` line (from 1) that the current greenlet runs in one of the functions.
 
     Use it as a context manager. With ``nth`` 0 it only counts. It stands for what a signal handler or the memory
     allocator can do between any two lines.
@@ -115,6 +115,7 @@ class LineFault:
         self, functions: Iterable[Callable[..., Any]], nth: int = 0, error: BaseException | None = None
     ) -> None:
         self.codes = {_code(function) for function in functions}
+        self.greenlet = greenlet.getcurrent()
         self.nth = nth
         self.error = error
         self.lines = 0
@@ -133,7 +134,7 @@ class LineFault:
         return self._line if frame.f_code in self.codes else None
 
     def _line(self, frame: FrameType, event: str, argument: Any) -> Any:
-        if event == "line":
+        if event == "line" and greenlet.getcurrent() is self.greenlet:
             self.lines += 1
             if self.lines == self.nth:
                 assert self.error is not None
