@@ -5,6 +5,8 @@ The time is the hub's: a machine that stands still for a moment makes no close l
 
 from __future__ import annotations
 
+import threading
+
 import gevent
 import pytest
 from gevent.event import Event
@@ -14,7 +16,7 @@ from tools.tasks import start, start_waiting
 from tools.timing import let_hub_run, wait_until
 from tools.wire import BINARY
 
-from geventws.deflate import Parameters
+from geventws.deflate import Compressor, Parameters
 from geventws.exceptions import ConnectionClosed
 from geventws.protocol import State
 
@@ -23,6 +25,7 @@ ALLOWED = CLOSE_TIMEOUT + 0.2
 NARROW = 4096
 BIG = 300_000
 
+tcp_and_tls = pytest.mark.parametrize("transport", ["tcp", "tls"])
 tcp_only = pytest.mark.parametrize("transport", ["tcp"])
 
 
@@ -127,6 +130,7 @@ PEERS = [
 ]
 
 
+@tcp_and_tls
 @pytest.mark.parametrize("behaviour", PEERS, ids=lambda behaviour: behaviour.__name__)
 def test_whatever_the_peer_does(make_pair, behaviour):
     ws, peer = make_pair(close_timeout=CLOSE_TIMEOUT)
@@ -231,6 +235,7 @@ BUSY = [
 ]
 
 
+@tcp_and_tls
 @pytest.mark.parametrize("state", BUSY, ids=lambda state: state.__name__)
 def test_whatever_the_connection_is_busy_with(make_pair, state):
     ws, peer = make_pair(buffers=NARROW, close_timeout=CLOSE_TIMEOUT)
@@ -274,11 +279,27 @@ def test_a_sender_whose_iterable_never_goes_on_does_not_hold_it(make_pair):
     peer.read_reset()
 
 
+@pytest.fixture
+def compression(monkeypatch):
+    """Holds every compression until this event is set."""
+    go_on = threading.Event()
+    compress = Compressor.compress
+
+    def held(*arguments):
+        assert go_on.wait(10)
+        return compress(*arguments)
+
+    monkeypatch.setattr(Compressor, "compress", held)
+    yield go_on
+    go_on.set()
+
+
 @tcp_only
-def test_a_message_that_is_compressed_in_a_thread_does_not_hold_it(make_pair):
+def test_a_message_that_is_compressed_in_a_thread_does_not_hold_it(make_pair, compression):
     ws, peer = make_pair(close_timeout=CLOSE_TIMEOUT, deflate=Parameters())
-    sending = start_waiting(ws.send, bytes(range(256)) * 20_000)
+    sending = start_waiting(ws.send, bytes(BIG))
     returns_in_time(start(ws.close))
+    compression.set()
     assert isinstance(sending.fault(), ConnectionClosed)
     peer.read_reset()
 
