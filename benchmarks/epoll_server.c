@@ -15,7 +15,7 @@
 #include "frame.h"
 
 #define GUID "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-enum { READ_SIZE = 65536, FLOOD_BATCH = 65536, SINK_ECHO = 8 };
+enum { READ_SIZE = 262144, FLOOD_BATCH = 65536, SINK_ECHO = 8 };
 
 struct connection {
     int fd;
@@ -208,7 +208,7 @@ static void on_readable(struct connection *c)
     ssize_t n = recv(c->fd, c->buffer + c->end, c->capacity + READ_SIZE - c->end, 0);
     if (n < 0 && errno == EAGAIN)
         return;
-    c->end += n;
+    c->end += n > 0 ? n : 0;
     int goes_on = n > 0 && (c->open || open_up(c));
     if (goes_on && c->open) {
         goes_on = answer_frames(c);

@@ -32,8 +32,10 @@ def main() -> None:
                     figures["value"] /= figures["cpu"]
                 rounds[name].setdefault(peer, []).append(figures)
                 show(number, name, peer, figures)
-        options.json.write_text(json.dumps({"machine": report.machine(), "rounds": rounds}, indent=1))
-    print(report.markdown(rounds))
+        settings = {"count": number, "seconds": options.seconds, "per_cpu": options.per_cpu}
+        run: report.Run = {"machine": report.machine(), **settings, "rounds": rounds}
+        options.json.write_text(json.dumps(run, indent=1))
+    print(report.markdown(run))
     if options.plot:
         subprocess.run([PYTHON, HERE / "report.py", options.json, "--plot", options.plot], check=True)
 
