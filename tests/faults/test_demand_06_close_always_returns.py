@@ -263,6 +263,23 @@ def test_after_the_peer_began_to_close_and_went_silent(make_pair, state):
 
 
 @tcp_only
+@pytest.mark.parametrize("paused", [False, True])
+@pytest.mark.parametrize("unread", [0, 1, 200])
+def test_as_soon_as_the_peer_has_answered(make_pair, paused, unread):
+    """Neither a pause nor messages that nobody takes keep the answer from being found."""
+    ws, peer = make_pair(close_timeout=5)
+    if paused:
+        ws.pause()
+    peer.send_bytes(peer.frame(BINARY, bytes(1000)) * unread)
+    let_hub_run()
+    closing = start_waiting(ws.close)
+    peer.finish_close()
+    peer.half_close()
+    returns_in_time(closing, allowed=0.2)
+    assert ws.close_code == 1000
+
+
+@tcp_only
 def test_a_sender_whose_iterable_never_goes_on_does_not_hold_it(make_pair):
     ws, peer = make_pair(close_timeout=CLOSE_TIMEOUT)
     more = Event()
