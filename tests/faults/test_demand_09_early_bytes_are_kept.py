@@ -247,6 +247,18 @@ class TestClient:
             assert ask(chance.sample(range(1, len(FROM_SERVER)), 5)) == EXPECTED
 
 
+def test_what_was_read_before_and_what_tls_still_holds_are_received(make_link, open_websocket, role):
+    """A program that reads the handshake itself may stop reading anywhere, also within a TLS record."""
+    stream = first_frames(masked=role == "server")
+    for size in range(0, len(stream), 7):
+        links = dict(zip(("client", "server"), make_link(), strict=True))
+        sock = links.pop(role)
+        (other,) = links.values()
+        other.sendall(stream)
+        ws = open_websocket(sock, role, head=sock.recv(size) if size else b"")
+        assert start(receive_all, ws).result() == EXPECTED, size
+
+
 @pytest.mark.parametrize("count", [100, 3000])
 def test_many_messages_that_come_with_the_request_are_all_received(serve, count):
     """More than a connection holds of messages that nobody has taken, and more than it reads at once."""
