@@ -103,7 +103,7 @@ class TestReceived:
     @pytest.mark.parametrize("end", ENDS)
     def test_in_one_piece_or_in_many(self, make_pair, end, deflate):
         chance = random.Random(end)
-        for run in range(8):
+        for run in range(6):
             ws, peer = make_pair(deflate=deflate)
             script = Script(peer, deflate, chance)
             amount = chance.randint(1, 6)
@@ -125,7 +125,7 @@ class TestReceived:
         """It is more than a connection holds, so that the rest waits in the kernel or with the peer."""
         ws, peer = make_pair(deflate=deflate)
         script = Script(peer, deflate, random.Random(end))
-        stream = script.messages(300) + (script.close() if "close" in end else b"")
+        stream = script.messages(150) + (script.close() if "close" in end else b"")
         sending = start(peer.send_bytes, stream)
         wait_until(lambda: ws._protocol.is_suspended())
         let_hub_run()
@@ -133,7 +133,7 @@ class TestReceived:
         sending.result()
         end_stream(peer, end)
         received, code = receiving.result()
-        assert numbers(received) == list(range(300))
+        assert numbers(received) == list(range(150))
         assert code == (4000 if "close" in end else 1006)
         peer.close()
 
@@ -232,11 +232,10 @@ class TestSent:
 
     @tcp_and_tls
     @COMPRESSION
-    @pytest.mark.parametrize("buffers", [None, NARROW])
-    def test_before_close(self, make_pair, deflate, buffers):
+    def test_before_close(self, make_pair, deflate):
         chance = random.Random(3)
-        for _ in range(5):
-            ws, peer = make_pair(buffers=buffers, deflate=deflate)
+        for run in range(6):
+            ws, peer = make_pair(buffers=NARROW if run % 2 else None, deflate=deflate)
             amount = chance.randint(1, 8)
             for number in range(amount):
                 ws.send(numbered(number, chance.choice(SIZES)))
@@ -248,14 +247,10 @@ class TestSent:
 
     @tcp_only
     @COMPRESSION
-    @pytest.mark.parametrize("how", ["cork", "with", "fragments", "answers", "answer to the close frame"])
+    @pytest.mark.parametrize("how", ["with", "fragments", "answers", "answer to the close frame"])
     def test_however_the_connection_is_closed(self, make_pair, deflate, how):
         ws, peer = make_pair(deflate=deflate)
-        if how == "cork":
-            with ws.cork():
-                ws.send(numbered(0))
-                ending = start(ws.close)
-        elif how == "with":
+        if how == "with":
             ending = start(send_and_leave, ws)
         elif how == "fragments":
             message = numbered(0, 90_000)
@@ -278,6 +273,17 @@ class TestSent:
         assert numbers(peer.checker.messages) == (list(range(3)) if how == "answers" else [0])
 
     @tcp_and_tls
+    def test_in_a_cork_that_is_still_open(self, make_pair):
+        ws, peer = make_pair()
+        with ws.cork():
+            for number in range(3):
+                ws.send(numbered(number))
+            answering = start(answer_close, peer)
+            ws.close()
+            answering.result()
+            assert numbers(peer.checker.messages) == [0, 1, 2]
+
+    @tcp_and_tls
     @COMPRESSION
     def test_large_messages_to_a_slow_peer(self, make_pair, deflate):
         ws, peer = make_pair(buffers=NARROW, deflate=deflate)
@@ -290,7 +296,7 @@ class TestSent:
 
     @tcp_and_tls
     @COMPRESSION
-    @pytest.mark.parametrize("seed", range(3))
+    @pytest.mark.parametrize("seed", range(2))
     def test_exactly_those_whose_send_returned(self, make_pair, deflate, seed):
         """Several greenlets send while another one closes at any moment: no message is lost or told wrongly."""
         chance = random.Random(seed)
@@ -304,7 +310,7 @@ class TestSent:
 
         sending = [start(send_on, sender) for sender in range(4)]
         answering = start(answer_close, peer)
-        wait_until(lambda: len(peer.checker.messages) >= seed)
+        wait_until(lambda: len(peer.checker.messages) >= 4 * seed)
         ws.close()
         answering.result()
         for task in sending:
@@ -343,7 +349,7 @@ def connect_both(make_link, open_websocket):
     ]
 
 
-RUNS = {"tcp": 100, "tls": 20, "unix": 60}
+RUNS = {"tcp": 60, "tls": 10, "unix": 30}
 
 
 class TestBothEnds:
