@@ -43,6 +43,7 @@ cdef class Connection(Owner):
     cdef str _why
     cdef object _closing_timer
     cdef double _deadline
+    cdef object _last_event
     cdef bint _lingering
     cdef bint _offloaded
     cdef object _pulse
@@ -58,5 +59,6 @@ cdef class Connection(Owner):
     @cython.locals(protocol=Protocol)
     cdef _resume_parsing(self)
     cdef _handle(self, list events)
+    cdef _finish_late(self)
     @cython.locals(protocol=Protocol)
     cdef bint _is_finished(self) except -1

@@ -57,6 +57,7 @@ class Connection(Owner):
         "_flushed",
         "_holder",
         "_hub",
+        "_last_event",
         "_lingering",
         "_offloaded",
         "_on_closed",
@@ -137,6 +138,7 @@ class Connection(Owner):
         self._why = ""
         self._closing_timer: Any = None
         self._deadline = 0.0
+        self._last_event: CloseFrame | ProtocolError | None = None
         self._lingering = False
         self._offloaded = False
         self._transport = Transport(sock, self, common.hub, common.buffer)
@@ -176,6 +178,7 @@ class Connection(Owner):
             self._dispatching = False
             # The reader waits for something, or has ended: what it gathered must be on the wire first.
             self._uncork()
+            self._finish_late()
 
     def _uncork(self) -> None:
         self._shared.ran_at = now()
@@ -227,12 +230,10 @@ class Connection(Owner):
                     self._transport.write_latest(self._protocol.encode(FIN | Opcode.PONG, event.data))
             elif isinstance(event, Pong):
                 self._pong_received(event.data)
-            elif isinstance(event, CloseFrame):
-                if self._protocol.close_sent is None:
-                    self._send_close(event)
-                self._close_tcp()
+            elif self._reader is not None and self._protocol.messages:
+                self._last_event = event
             else:
-                self._violated(event)
+                self._finish(event)
 
     def stream_ended(self, error: OSError | None) -> None:
         self._end("" if self._is_finished() else "the peer ended the TCP connection without a close frame", error)
@@ -338,9 +339,21 @@ class Connection(Owner):
         self._update_reading()
         self._deliver()
 
-    def _violated(self, error: ProtocolError) -> None:
-        logger.warning("failed the connection with %s: %s", self.remote_address, error)
-        self._fail(CloseFrame(error.violation.close_code, error.violation.text))
+    def _finish(self, event: CloseFrame | ProtocolError) -> None:
+        """Do what the last event of the connection asks for."""
+        if isinstance(event, ProtocolError):
+            logger.warning("failed the connection with %s: %s", self.remote_address, event)
+            self._fail(CloseFrame(event.violation.close_code, event.violation.text))
+            return
+        if self._protocol.close_sent is None:
+            self._send_close(event)
+        self._close_tcp()
+
+    def _finish_late(self) -> None:
+        """The same, once the greenlet that was waiting has had its chance to answer the messages before the event."""
+        event, self._last_event = self._last_event, None
+        if event is not None and not self._transport.closed:
+            self._finish(event)
 
     def _fail(self, frame: CloseFrame) -> None:
         """Fail the connection (RFC 6455 section 7.1.7)."""

@@ -296,8 +296,6 @@ class Protocol:
         if opcode == Opcode.CLOSE:
             self.close_rcvd = CloseFrame.decode(payload)
             events.append(self.close_rcvd)
-            if self.state is State.OPEN:
-                self.state = State.CLOSING
             return
         event = Ping(payload) if opcode == Opcode.PING else Pong(payload)
         events.append(event)

@@ -218,6 +218,7 @@ class WebSocket(SendingConnection):
         if messages:
             return
         if self._is_finished():
+            self._finish_late()
             self._raise_closed()
         self._must_not_be_hub()
         if timeout is not None and timeout <= 0:

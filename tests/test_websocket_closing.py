@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gevent
+import gevent.event
 import pytest
 from gevent import get_hub
 from tools.endpoint import wait_for_messages
 from tools.tasks import start, start_waiting
 from tools.timing import let_hub_run, stopwatch
-from tools.wire import TEXT
+from tools.wire import CLOSE, TEXT
 
 from geventws.exceptions import ConnectionClosed, ConnectionClosedError, ConnectionClosedOK
 from geventws.protocol import State
@@ -413,3 +414,41 @@ class TestContextManager:
         peer.send_close(4000)
         with pytest.raises(ConnectionClosedError, match="4000"), ws:
             ws.recv()
+
+
+class TestLastEvent:
+    """What ends the connection waits for the greenlet that was waiting to answer the messages before it."""
+
+    @staticmethod
+    def echo(ws):
+        for message in ws:
+            ws.send(message)
+
+    def test_messages_before_a_violation_can_be_answered(self, pair):
+        ws, peer = pair
+        echoing = start_waiting(self.echo, ws)
+        peer.send_bytes(peer.frame(TEXT, b"1") + peer.frame(TEXT, b"2") + peer.frame(3))
+        assert [peer.read_message(), peer.read_message()] == ["1", "2"]
+        assert peer.read_close()[0] == 1002
+        peer.close()
+        assert isinstance(echoing.fault(), ConnectionClosedError)
+
+    def test_messages_before_a_close_frame_can_be_answered(self, pair):
+        ws, peer = pair
+        echoing = start_waiting(self.echo, ws)
+        peer.send_bytes(peer.frame(TEXT, b"1") + peer.frame(TEXT, b"2") + peer.frame(CLOSE, b"\x03\xe8"))
+        assert [peer.read_message(), peer.read_message()] == ["1", "2"]
+        assert peer.read_close() == (1000, "")
+        peer.half_close()
+        assert echoing.result() is None
+
+    def test_a_greenlet_that_does_something_else_delays_nothing(self, pair):
+        ws, peer = pair
+        hold = gevent.event.Event()
+        busy = start_waiting(lambda: (ws.recv(), hold.wait(5)))
+        peer.send_bytes(peer.frame(TEXT, b"1") + peer.frame(TEXT, b"2") + peer.frame(3))
+        assert peer.read_close()[0] == 1002
+        assert ws.recv() == "2"
+        hold.set()
+        busy.result()
+        peer.close()
