@@ -17,9 +17,12 @@ def tcp_pair(buffers: int | None = None) -> tuple[Any, Any]:
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     client = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     with listener:
-        # The windows of a TCP connection are settled by what is set before it is opened.
-        set_buffers(listener, buffers)
-        set_buffers(client, buffers)
+        if buffers is not None:
+            # The windows of a TCP connection are settled by what is set before it is opened. Segments as long as those
+            # of the loopback would fill such a window, and the kernel would send them by a timer.
+            for sock in (listener, client):
+                set_buffers(sock, buffers)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1000)
         listener.bind(("127.0.0.1", 0))
         listener.listen(1)
         client.connect(listener.getsockname())
@@ -55,7 +58,7 @@ def set_buffers(sock: Any, size: int | None) -> None:
 def half_close(sock: Any) -> None:
     """End this direction, over TLS with a close_notify, and stay able to read."""
     if isinstance(sock, ssl.SSLSocket):
-        with suppress(ssl.SSLWantReadError):  # it would like to read the other side's close_notify
+        with suppress(ssl.SSLError):  # it is sent; then the other side's close_notify should come next
             sock._sslobj.shutdown()
     truncate(sock)
 
