@@ -116,7 +116,7 @@ class Connection(Owner):
         self.local_address = sock.getsockname()
         self.remote_address = _peer_name(sock)
         self.latency: float | None = None
-        self.last_received = now()
+        self.last_received = common.ran_at = now()  # the opening handshake waited in the hub
         self._on_closed = on_closed
         self._on_ping: Callable[[bytes], object] | None = None
         self._on_pong: Callable[[bytes], object] | None = None
@@ -230,10 +230,10 @@ class Connection(Owner):
                     self._transport.write_latest(self._protocol.encode(FIN | Opcode.PONG, event.data))
             elif isinstance(event, Pong):
                 self._pong_received(event.data)
-            elif self._reader is not None and self._protocol.messages:
-                self._last_event = event
             else:
-                self._finish(event)
+                self._last_event = event
+        if self._last_event is not None:
+            self._defer_finish()
 
     def stream_ended(self, error: OSError | None) -> None:
         self._end("" if self._is_finished() else "the peer ended the TCP connection without a close frame", error)
@@ -339,6 +339,15 @@ class Connection(Owner):
         self._update_reading()
         self._deliver()
 
+    def _defer_finish(self) -> None:
+        """Messages came before the last event: the greenlet that is going to receive them now may answer them first."""
+        if not self._protocol.messages:
+            self._finish_late()
+        elif getcurrent() is not self._hub:
+            self._hub.loop.run_callback(self._finish_late)
+        elif self._reader is None:
+            self._finish_late()
+
     def _finish(self, event: CloseFrame | ProtocolError) -> None:
         """Do what the last event of the connection asks for."""
         if isinstance(event, ProtocolError):
@@ -350,7 +359,7 @@ class Connection(Owner):
         self._close_tcp()
 
     def _finish_late(self) -> None:
-        """The same, once the greenlet that was waiting has had its chance to answer the messages before the event."""
+        """The same, once nobody is about to answer the messages that came before the event."""
         event, self._last_event = self._last_event, None
         if event is not None and not self._transport.closed:
             self._finish(event)

@@ -21,6 +21,7 @@ cdef class Protocol:
     cdef public object compressor
     cdef public object decompressor
     cdef public object masking_keys
+    cdef bint _dropping
     cdef bint _masks
     cdef bint _unmasks
     cdef long long _max_size

@@ -87,6 +87,7 @@ class Protocol:
         "_buffer",
         "_compressed",
         "_decoder",
+        "_dropping",
         "_errors",
         "_final",
         "_fragmented",
@@ -141,6 +142,7 @@ class Protocol:
         self.compressor = compressor
         self.decompressor = decompressor
         self.masking_keys = masking_keys
+        self._dropping = False
         self._masks = side is Side.CLIENT
         self._unmasks = side is Side.SERVER
         self._max_size = _NO_LIMIT if max_size is None else max_size
@@ -421,8 +423,10 @@ class Protocol:
             raise ProtocolError(Violation.INVALID_UTF8, str(error)) from None
 
     def _put(self, item: Item) -> None:
-        if self.close_sent is not None and self.held > _HELD_LIMIT:
-            # After our close frame reading goes on, to find the peer's; nothing obliges us to keep so much of it.
+        if self.close_sent is not None and (self._dropping or self.held > _HELD_LIMIT):
+            # After our close frame reading goes on, to find the peer's; nothing obliges us to keep so much of it. What
+            # is kept has no holes.
+            self._dropping = True
             return
         self.messages.append(item)
         self.held += weight(item)

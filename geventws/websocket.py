@@ -208,9 +208,9 @@ class WebSocket(SendingConnection):
         transport.corked = more or self._corks > 0
 
     def _wait_for_item(self, timeout: float | None, streams: bool) -> None:
-        if self._reader is not None:
-            raise ConcurrencyError("another greenlet receives from this connection")
         messages = self._protocol.messages
+        if self._reader is not None and not self._is_finished():
+            raise ConcurrencyError("another greenlet receives from this connection")
         if streams:
             self._protocol.stream()
         if not messages and timeout is not None and timeout <= 0:
@@ -311,7 +311,8 @@ class WebSocket(SendingConnection):
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Close the connection (RFC 6455 section 7.1.2) and wait for its end, at most ``close_timeout`` seconds.
 
-        What was sent before is written first. Messages that came before the peer's answer can still be received.
+        What was sent before is written first. Messages that came before the peer's answer can still be received, up to
+        64 KiB of them.
         A connection that is closing or closed already is only waited for. In the hub it does not wait.
 
         Args:

@@ -252,6 +252,17 @@ def test_after_our_close_frame_the_peers_is_found_behind_any_number_of_messages(
     assert drain(protocol) == [b"kept", b"x" * 70000]
 
 
+def test_what_is_received_after_our_close_frame_has_no_hole():
+    protocol = new()
+    protocol.close(CloseFrame(1000))
+    data = [b"%d" % number + bytes(1000) for number in range(100)]
+    feed(protocol, [b"".join(frame(0x82, payload) for payload in data)])
+    received = drain(protocol)
+    assert received == data[: len(received)]
+    feed(protocol, [frame(0x82, b"after the hole")])
+    assert drain(protocol) == []
+
+
 def test_only_a_header_or_a_control_frame_is_kept_as_it_came():
     protocol = new()
     feed(protocol, [frame(0x02, b"x" * 100)[:50]])

@@ -7,6 +7,7 @@ import gevent.event
 import pytest
 from gevent import get_hub
 from tools.endpoint import wait_for_messages
+from tools.peer import Peer
 from tools.tasks import start, start_waiting
 from tools.timing import let_hub_run, stopwatch
 from tools.wire import CLOSE, TEXT
@@ -451,4 +452,15 @@ class TestLastEvent:
         assert ws.recv() == "2"
         hold.set()
         busy.result()
+        peer.close()
+
+    def test_messages_that_came_with_the_handshake_can_be_answered(self, link, role, open_websocket):
+        client, server = link
+        mine, other = (client, server) if role == "client" else (server, client)
+        peer = Peer(other, client=role == "server")
+        ws = open_websocket(mine, role, head=peer.frame(TEXT, b"1") + peer.frame(3))
+        with pytest.raises(ConnectionClosedError):
+            self.echo(ws)
+        assert peer.read_message() == "1"
+        assert peer.read_close()[0] == 1002
         peer.close()
