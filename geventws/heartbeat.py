@@ -65,8 +65,9 @@ class Pulse:
             return now + self._interval
         if self._pinged_at is not None and self._timeout is not None:
             if patient.last_received < self._pinged_at:
-                if now < self._pinged_at + self._timeout:
-                    return self._pinged_at + self._timeout
+                end = self._pinged_at + self._timeout
+                if now < end:
+                    return min(end, now + self._interval)
                 patient.peer_is_dead()
                 return None
             self._pinged_at = None
@@ -77,7 +78,7 @@ class Pulse:
             return due
         self._pinged_at = now
         patient.send_heartbeat()
-        return now + (self._interval if self._timeout is None else self._timeout)
+        return now + (self._interval if self._timeout is None else min(self._interval, self._timeout))
 
 
 class Heartbeats:

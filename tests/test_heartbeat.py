@@ -126,6 +126,12 @@ def test_a_timeout_longer_than_the_interval_is_waited_for(loop):
     assert patient.died == pytest.approx(65)
 
 
+def test_a_ping_comes_after_each_interval_of_silence_though_the_timeout_is_longer(loop):
+    patient = watch(loop, 5, 60)
+    loop.advance(21)
+    assert patient.pinged == [5, 10, 15, 20]
+
+
 def test_without_a_timeout_nobody_is_dead(loop):
     patient = watch(loop, 20, None, answers=False)
     loop.advance(85)
