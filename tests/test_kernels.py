@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import random
+import socket
+import sys
 import time
+from collections import deque
 from pathlib import Path
 from types import ModuleType
 
@@ -122,6 +125,59 @@ class TestCopies:
 
     def test_or_comes_as_surrogates(self, kernels) -> None:
         assert kernels.to_str(bytearray(b"a\xff"), 0, 2, "surrogateescape") == "a\udcff"
+
+
+class TestWeight:
+    @pytest.mark.parametrize("item", [b"", b"x" * 1000, "", "x" * 1000, "\u00fc" * 1000, "\U0001f600" * 1000])
+    def test_it_is_about_what_the_object_takes(self, kernels, item) -> None:
+        assert abs(kernels.weight(item) - sys.getsizeof(item)) < 100
+
+    def test_anything_can_be_weighed(self, kernels) -> None:
+        assert kernels.weight(("a", 1)) == sys.getsizeof(("a", 1))
+
+
+class TestSockets:
+    @pytest.fixture
+    def sockets(self):
+        left, right = socket.socketpair()
+        left.setblocking(False)
+        yield left, right
+        left.close()
+        right.close()
+
+    def test_what_is_there_is_read(self, kernels, sockets) -> None:
+        left, right = sockets
+        buffer = bytearray(10)
+        assert kernels.receive(left, left.fileno(), buffer) == -1
+        right.sendall(b"abc")
+        assert kernels.receive(left, left.fileno(), buffer) == 3
+        assert buffer == b"abc" + bytes(7)
+        right.close()
+        assert kernels.receive(left, left.fileno(), buffer) == 0
+
+    def test_a_chunk_is_written_as_far_as_there_is_room(self, kernels, sockets) -> None:
+        left, right = sockets
+        assert kernels.transmit(left, left.fileno(), b"abc") == 3
+        assert right.recv(10) == b"abc"
+        assert 0 < kernels.transmit(left, left.fileno(), bytes(10_000_000)) < 10_000_000
+        assert kernels.transmit(left, left.fileno(), b"abc") == -1
+
+    def test_chunks_are_written_in_one_go(self, kernels, sockets) -> None:
+        left, right = sockets
+        chunks = deque([b"a", bytearray(b"bc"), memoryview(b"def")])
+        assert kernels.transmit_many(left, left.fileno(), chunks) == 6
+        assert right.recv(10) == b"abcdef"
+        assert kernels.transmit_many(left, left.fileno(), deque([b"x"] * 100)) == 64
+        kernels.transmit(left, left.fileno(), bytes(10_000_000))
+        assert kernels.transmit_many(left, left.fileno(), chunks) == -1
+
+    def test_a_broken_socket_is_an_oserror(self, kernels, sockets) -> None:
+        left, right = sockets
+        right.close()
+        with pytest.raises(OSError):
+            kernels.transmit(left, left.fileno(), b"abc")
+        with pytest.raises(OSError):
+            kernels.transmit_many(left, left.fileno(), deque([b"a", b"b"]))
 
 
 def test_the_clock_is_the_one_that_is_never_set(kernels) -> None:

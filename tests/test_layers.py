@@ -1,0 +1,59 @@
+"""Imports point one way, and the core knows nothing of gevent, sockets or TLS."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "geventws"
+CORE = ["version", "exceptions", "kernels", "frames", "headers", "http11", "url", "deflate", "handshake", "protocol"]
+SHELL = ["transport", "heartbeat", "offload", "hubs", "options", "connection", "sending", "websocket"]
+SHELL += ["opening", "tls", "dial", "client", "upgrade", "server", "handlers", "demo", "console", "__main__"]
+ORDER = CORE + SHELL
+IO = {"gevent", "greenlet", "socket", "_socket", "ssl", "select", "selectors", "threading", "asyncio"}
+
+
+def imports(name: str) -> tuple[set[str], set[str]]:
+    """The package's own modules and the others that a module imports when it runs."""
+    path = PACKAGE / name / "__init__.py" if (PACKAGE / name).is_dir() else PACKAGE / f"{name}.py"
+    own: set[str] = set()
+    others: set[str] = set()
+    for node in statements(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            others |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            others.add(str(node.module).partition(".")[0])
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            own.add(node.module.partition(".")[0])
+        elif isinstance(node, ast.ImportFrom):
+            own |= {alias.name for alias in node.names}
+    return own, others
+
+
+def statements(tree: ast.AST):
+    """All nodes but those that only a type checker sees."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        yield node
+        yield from statements(node)
+
+
+def test_every_module_has_its_place():
+    found = {path.stem for path in PACKAGE.glob("*.py")} | {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert found - {"__init__", "acceleration"} == set(ORDER)
+
+
+@pytest.mark.parametrize("name", CORE)
+def test_the_core_does_no_io(name):
+    own, others = imports(name)
+    assert not others & IO
+    assert own <= set(CORE)
+
+
+@pytest.mark.parametrize("name", ORDER)
+def test_a_module_imports_only_what_stands_before_it(name):
+    own, _ = imports(name)
+    assert own <= set(ORDER[: ORDER.index(name)])
