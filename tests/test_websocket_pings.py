@@ -200,6 +200,14 @@ class TestHeartbeat:
         ws.send("alive")
         assert peer.read_message() == "alive"
 
+    def test_a_ping_comes_after_each_interval_of_silence_though_the_timeout_is_longer(self, make_pair):
+        _, peer = make_pair(ping_interval=0.05, ping_timeout=1.5)
+        for _ in range(3):
+            with stopwatch() as watch:
+                frame = peer.read_frame()
+            assert watch.seconds < 0.7
+            peer.pong(frame.payload)
+
     def test_a_dead_peer_ends_the_connection(self, make_pair):
         with stopwatch() as watch:
             ws, peer = make_pair(ping_interval=0.05, ping_timeout=0.05)
