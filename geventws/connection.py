@@ -321,9 +321,9 @@ class Connection(Owner):
 
     def _send_close(self, frame: CloseFrame) -> None:
         """Begin the closing handshake, or answer it (RFC 6455 sections 7.1.2 and 5.5.1)."""
+        self._start_closing_timer()
         self._transport.corked = False
         self._transport.write(self._protocol.close(frame))
-        self._start_closing_timer()
         self._paused = False
         self._hub.loop.run_callback(self._wake_senders)
         if self._protocol.has_tail and self._protocol.job is None:

@@ -85,8 +85,8 @@ class SendingConnection(Connection):
         elif len(payload) <= INLINE_DEFLATE:
             self._write_compressed(first | RSV1, payload)
         else:
-            self._turn = True
             try:
+                self._turn = True
                 self._write_compressed(first | RSV1, payload)
             finally:
                 self._end_turn()
@@ -124,10 +124,11 @@ class SendingConnection(Connection):
         """Compress and write. Whoever interrupts between the two leaves a compressor that knows more than the peer:
         it is replaced, which RFC 7692 section 7.2.1 allows before any message."""
         protocol = self._protocol
-        compressor, protocol.compressor = protocol.compressor, None
-        assert compressor is not None
+        compressor = None
         written = False
         try:
+            compressor, protocol.compressor = protocol.compressor, None
+            assert compressor is not None
             if len(payload) <= INLINE_DEFLATE:
                 data = compressor.compress(payload, fin)
             else:
@@ -146,9 +147,9 @@ class SendingConnection(Connection):
         """One message in as many frames as there are fragments, and an empty last one (RFC 6455 section 5.4)."""
         if self._turn or self._senders or self._transport.buffered > _HIGH_WATER:
             self._wait_for_turn(timeout)
-        self._turn = True
         first = 0
         try:
+            self._turn = True
             for fragment in fragments:
                 payload, is_text = self._to_payload(fragment, text)
                 opcode = Opcode.TEXT if is_text else Opcode.BINARY
@@ -156,10 +157,12 @@ class SendingConnection(Connection):
                     raise TypeError("a message's fragments are text or buffers")
                 if first not in (0, opcode):
                     raise TypeError("a message's fragments are all text or all binary")
-                self._write_fragment(Opcode.CONTINUATION if first else opcode, payload, compress, timeout)
-                first = opcode
+                self._wait_for_room(timeout)
+                this, first = Opcode.CONTINUATION if first else opcode, opcode
+                self._write_fragment(this, payload, compress)
+            self._wait_for_room(timeout)
             opcode = Opcode.TEXT if text else Opcode.BINARY
-            self._write_fragment(FIN | (Opcode.CONTINUATION if first else opcode), b"", compress, timeout)
+            self._write_fragment(FIN | (Opcode.CONTINUATION if first else opcode), b"", compress)
         except BaseException:
             if first and self._protocol.state is _OPEN:
                 self._fail(CloseFrame(CloseCode.INTERNAL_ERROR, "a message was broken off"))
@@ -167,11 +170,7 @@ class SendingConnection(Connection):
         finally:
             self._end_turn()
 
-    def _write_fragment(self, first: int, payload: Buffer, compress: bool | None, timeout: float | None) -> None:
-        if self._transport.buffered > _HIGH_WATER:
-            self._wait_for_room(timeout)
-        if self._protocol.state is not _OPEN:
-            self._wait_until_closed_and_raise()
+    def _write_fragment(self, first: int, payload: Buffer, compress: bool | None) -> None:
         if self._protocol.compressor is None or compress is False:
             self._write_frame(first, payload)
         else:
@@ -190,13 +189,16 @@ class SendingConnection(Connection):
                 self._senders.remove(waiter)
 
     def _wait_for_room(self, timeout: float | None) -> None:
-        """The same for the one whose turn it is."""
-        self._must_not_be_hub()
-        waiter = self._holder = Waiter(self._hub)
-        try:
-            self._wait(waiter, timeout, lambda: self._holder is not waiter)
-        finally:
-            self._holder = None
+        """For the one whose turn it is: wait until the queue has room; raises where nothing can be sent any more."""
+        if self._transport.buffered > _HIGH_WATER:
+            self._must_not_be_hub()
+            waiter = self._holder = Waiter(self._hub)
+            try:
+                self._wait(waiter, timeout, lambda: self._holder is not waiter)
+            finally:
+                self._holder = None
+        if self._protocol.state is not _OPEN:
+            self._wait_until_closed_and_raise()
 
     def _wait(self, waiter: Waiter[None], timeout: float | None, done: Callable[[], bool]) -> None:
         if timeout is None:
@@ -250,12 +252,13 @@ class SendingConnection(Connection):
     @contextmanager
     def cork(self) -> Iterator[None]:
         """Gather what is sent inside of the ``with`` block; it is written at its end, or whenever there are 64 KiB."""
-        self._corks += 1
-        self._transport.corked = True
+        counted = False
         try:
+            self._corks, counted = self._corks + 1, True
+            self._transport.corked = True
             yield
         finally:
-            self._corks -= 1
+            self._corks -= counted
             if not self._corks and not self._auto_corked:
                 self._transport.corked = False
                 self._transport.flush()

@@ -168,13 +168,18 @@ class Transport:
         """Write a chunk, or two, which must not change afterwards. They are dropped when writing has failed before."""
         if self.closed or self._write_error is not None:
             return
-        self._queue.append(chunk)
-        self.buffered += len(chunk)
-        if second is not None:
-            self._queue.append(second)
-            self.buffered += len(second)
-        if not self._blocked and (not self.corked or self.buffered >= _CORK_LIMIT):
-            self._write_out()
+        try:
+            self._queue.append(chunk)
+            self.buffered += len(chunk)
+            if second is not None:
+                self._queue.append(second)
+                self.buffered += len(second)
+            if not self._blocked and (not self.corked or self.buffered >= _CORK_LIMIT):
+                self._write_out()
+        except BaseException:
+            # Thrown in by a signal handler or for want of memory: whether the chunks are counted is not known any more.
+            self._fail(None)
+            raise
 
     def write_latest(self, chunk: bytes) -> None:
         """Write a chunk that takes the place of the last one written so, if that still waits as a whole."""
@@ -223,7 +228,7 @@ class Transport:
             self._fail(error)
             return
         except BaseException:
-            # Thrown in by a signal handler or for want of memory: how much was sent is not known any more.
+            # The same as in `write`: how much was sent is not known any more.
             self._fail(None)
             raise
         self._watch_writable(bool(queue))
@@ -267,16 +272,18 @@ class Transport:
     def _watch_writable(self, blocked: bool) -> None:
         if blocked is self._blocked:
             return
-        self._blocked = blocked
-        if not blocked:
-            self._write_watcher.stop()
-            return
         if self._write_watcher is None:
             self._write_watcher = self._loop.io(self._fd, _WRITE)
-        self._write_watcher.start(self._on_writable)
+        self._blocked = blocked
+        if blocked:
+            self._write_watcher.start(self._on_writable)
+        else:
+            self._write_watcher.stop()
 
     def _fail(self, error: OSError | None) -> None:
         """Writing is over. Without an error, what was sent is not known, and the stream ends here."""
+        if self.closed:
+            return
         self._write_error = error or BrokenPipeError("a write was broken off")
         self._queue.clear()
         self._latest = None
