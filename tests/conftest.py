@@ -27,26 +27,26 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _warmed_up() -> None:
+def warmed_up() -> None:
     """Make what gevent makes once per process."""
     get_hub().threadpool.apply(int)
 
 
 @pytest.fixture(scope="session")
-def _count() -> Iterator[int]:
+def test_count() -> Iterator[int]:
     return itertools.count()
 
 
 @pytest.fixture(autouse=True)
-def _spare_what_is_old(_warmed_up: None, _count: Iterator[int]) -> None:
+def spare_what_is_old(warmed_up: None, test_count: Iterator[int]) -> None:
     """The look at the heap before and after each test passes over what was frozen, above all pytest's own reports."""
-    if next(_count) % 200 == 0:
+    if next(test_count) % 200 == 0:
         gc.collect()
         gc.freeze()
 
 
 @pytest.fixture(autouse=True)
-def hub_errors(_spare_what_is_old: None, request: pytest.FixtureRequest) -> Iterator[list[tuple[Any, BaseException]]]:
+def hub_errors(spare_what_is_old: None, request: pytest.FixtureRequest) -> Iterator[list[tuple[Any, BaseException]]]:
     """Fails the test when an error reaches the hub or a greenlet, an active watcher or a descriptor is left behind.
 
     A test that expects errors in the hub takes this fixture, looks at the list of (context, error) and clears it.
