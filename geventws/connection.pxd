@@ -30,7 +30,7 @@ cdef class Connection(Owner):
     cdef object _reader
     cdef object _senders
     cdef object _holder
-    cdef bint _turn
+    cdef object _turn
     cdef object _closed_event
     cdef object _flushed
     cdef int _corks

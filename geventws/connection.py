@@ -2,8 +2,8 @@
 
 Everything here runs without waiting, most of it in the hub: pings are answered, closes and dead peers noticed,
 whatever the connection's greenlets do. `websocket` adds the blocking calls. The two share four places where a greenlet
-can wait: for a message (`_reader`), for its turn to send (`_senders`, and `_holder` for the sender whose turn it is),
-and for an event.
+can wait: for a message (`_reader`), for its turn to send (`_senders`), for room once it is its turn (`_holder`), and
+for an event.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class Connection(Owner):
         self._reader: Any = None
         self._senders: deque[Waiter[None]] = deque()
         self._holder: Waiter[None] | None = None
-        self._turn = False
+        self._turn: Any = None
         self._closed_event: Event | None = None
         self._flushed: Event | None = None
         # Corking.
@@ -304,7 +304,7 @@ class Connection(Owner):
             blocked = self._protocol.state is _OPEN and not self._can_write
             if self._holder is not None and not blocked:
                 waiter, self._holder = self._holder, None
-            elif self._senders and (self._protocol.state is not _OPEN or not (blocked or self._turn)):
+            elif self._senders and (self._protocol.state is not _OPEN or not (blocked or self._turn is not None)):
                 waiter = self._senders.popleft()
             else:
                 break

@@ -16,6 +16,7 @@ from gevent.event import Event
 from gevent.hub import Waiter
 
 from .connection import Connection
+from .exceptions import ConcurrencyError
 from .frames import FIN, RSV1, Buffer, CloseCode, CloseFrame, Opcode
 from .kernels import now
 from .protocol import State
@@ -65,6 +66,7 @@ class SendingConnection(Connection):
         Raises:
             TimeoutError: the peer did not take enough in time; nothing of the message was sent.
             ConnectionClosed: the connection has ended.
+            ConcurrencyError: an iterable of fragments itself sends on the connection.
             TypeError: the message cannot be sent.
             UnicodeError: the text is not UTF-8.
         """
@@ -74,7 +76,7 @@ class SendingConnection(Connection):
         if payload is None:
             self._send_fragments(message, text, compress, timeout)  # type: ignore[arg-type]
             return
-        if self._turn or self._senders or self._transport.buffered > _HIGH_WATER:
+        if self._turn is not None or self._senders or self._transport.buffered > _HIGH_WATER:
             self._wait_for_turn(timeout)
         if self._protocol.state is not _OPEN:
             self._wait_until_closed_and_raise()
@@ -85,11 +87,7 @@ class SendingConnection(Connection):
         elif len(payload) <= INLINE_DEFLATE:
             self._write_compressed(first | RSV1, payload)
         else:
-            try:
-                self._turn = True
-                self._write_compressed(first | RSV1, payload)
-            finally:
-                self._end_turn()
+            self._take_turn(lambda: self._write_compressed(first | RSV1, payload))
 
     def send_json(self, value: Any) -> None:
         """Send a value as JSON text; raises TypeError or ValueError where JSON has no word for it."""
@@ -145,11 +143,15 @@ class SendingConnection(Connection):
         self, fragments: Iterable[Sendable], text: bool | None, compress: bool | None, timeout: float | None
     ) -> None:
         """One message in as many frames as there are fragments, and an empty last one (RFC 6455 section 5.4)."""
-        if self._turn or self._senders or self._transport.buffered > _HIGH_WATER:
+        if self._turn is not None or self._senders or self._transport.buffered > _HIGH_WATER:
             self._wait_for_turn(timeout)
+        self._take_turn(lambda: self._write_fragments(fragments, text, compress, timeout))
+
+    def _write_fragments(
+        self, fragments: Iterable[Sendable], text: bool | None, compress: bool | None, timeout: float | None
+    ) -> None:
         first = 0
         try:
-            self._turn = True
             for fragment in fragments:
                 payload, is_text = self._to_payload(fragment, text)
                 opcode = Opcode.TEXT if is_text else Opcode.BINARY
@@ -167,8 +169,6 @@ class SendingConnection(Connection):
             if first and self._protocol.state is _OPEN:
                 self._fail(CloseFrame(CloseCode.INTERNAL_ERROR, "a message was broken off"))
             raise
-        finally:
-            self._end_turn()
 
     def _write_fragment(self, first: int, payload: Buffer, compress: bool | None) -> None:
         if self._protocol.compressor is None or compress is False:
@@ -177,9 +177,23 @@ class SendingConnection(Connection):
             rsv1 = 0 if first & 0x0F == Opcode.CONTINUATION else RSV1
             self._write_compressed(first | rsv1, payload, bool(first & FIN))
 
+    def _take_turn(self, write: Callable[[], None]) -> None:
+        """Let nobody else write a message meanwhile. The turn is given back twice: what a signal's handler raises in
+        between two lines cannot hit both, and a turn that stays taken would keep everybody waiting."""
+        try:
+            try:
+                self._turn = getcurrent()
+                write()
+            finally:
+                self._end_turn()
+        finally:
+            self._end_turn()
+
     def _wait_for_turn(self, timeout: float | None) -> None:
         """Wait, behind all who came before, until nobody is in the middle of a message and the queue has room."""
         self._must_not_be_hub()
+        if self._turn is getcurrent():
+            raise ConcurrencyError("the fragments of a message come from an iterable that itself sends")
         waiter: Waiter[None] = Waiter(self._hub)
         self._senders.append(waiter)
         try:
@@ -218,7 +232,7 @@ class SendingConnection(Connection):
             timer.close()
 
     def _end_turn(self) -> None:
-        self._turn = False
+        self._turn = None
         if self._senders:
             self._hub.loop.run_callback(self._wake_senders)
 

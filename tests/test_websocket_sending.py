@@ -17,7 +17,7 @@ from tools.tasks import start, start_waiting
 from tools.timing import stopwatch, wait_until
 from tools.wire import BINARY, CONTINUATION, PING, PONG, TEXT
 
-from geventws.exceptions import ConnectionClosedError, ConnectionClosedOK, InvalidState
+from geventws.exceptions import ConcurrencyError, ConnectionClosedError, ConnectionClosedOK, InvalidState
 
 BIG = bytes(range(256)) * 2000
 """More than the kernel takes of a narrow link, and more than the high-water mark."""
@@ -188,6 +188,18 @@ class TestFragments:
             ws.send(parts())
         assert caught.value is error
         assert peer.read_close()[0] == 1011
+
+    def test_an_iterable_that_sends_on_the_same_connection_is_told_so(self, pair):
+        ws, peer = pair
+
+        def fragments():
+            ws.send("in between")
+            yield "never"
+
+        with pytest.raises(ConcurrencyError, match="itself sends"):
+            ws.send(fragments())
+        ws.send("next")
+        assert peer.read_message() == "next"
 
     def test_an_iterable_that_fails_at_once_does_no_harm(self, pair):
         ws, peer = pair

@@ -20,11 +20,12 @@ def wire_size(role, length):
     return length + (2 if length < 126 else 4 if length < 65536 else 10) + (4 if role == "client" else 0)
 
 
-@pytest.mark.parametrize("transport", ["tcp", "unix"], indirect=True)
 @pytest.mark.parametrize("size", [10, 60_000, 300_000, 3_000_000])
 def test_what_is_not_buffered_is_in_the_kernel_to_the_byte(make_pair, role, size):
     """The connection is cut at once: the peer gets all that the kernel had, and not a byte more."""
     ws, peer = make_pair(buffers=16384)
+    peer.text("begin")
+    assert ws.recv() == "begin"  # and the tickets of TLS before it: what lies unread makes a reset of the end
     ws.send(bytes(size))
     held = ws.buffered_amount
     ws.terminate()
