@@ -7,7 +7,6 @@ the hub that waits in any case.
 from __future__ import annotations
 
 from contextlib import suppress
-from socket import SHUT_WR
 from ssl import SSLWantReadError, SSLWantWriteError
 from time import monotonic
 from types import TracebackType
@@ -15,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from gevent import Timeout
 from gevent.socket import wait_read, wait_write
+
+from .transport import half_close
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -119,17 +120,9 @@ def hang_up(sock: Any) -> None:
     """
     try:
         with suppress(OSError), Deadline(_LINGER, "the end of the connection"):
-            _half_close(sock)
+            half_close(sock)
             left = _LINGER_SIZE
             while left > 0 and (data := receive(sock)):
                 left -= len(data)
     finally:
         sock.close()
-
-
-def _half_close(sock: Any) -> None:
-    if hasattr(sock, "unwrap"):
-        # Sends close_notify; the peer's own one is not waited for.
-        with suppress(OSError, ValueError):
-            sock.unwrap()
-    sock.shutdown(SHUT_WR)

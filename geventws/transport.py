@@ -13,6 +13,7 @@ from __future__ import annotations
 import socket as std_socket
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from ssl import SSLWantReadError, SSLWantWriteError
 from typing import TYPE_CHECKING, Any
 
@@ -27,10 +28,20 @@ LOW_WATER = 16384
 """Waiting senders go on once no more bytes than this wait to be written."""
 CORK_LIMIT = 65536
 """Corked data is written when there is this much of it, in bytes."""
-_TLS_CHUNK = 65536
+_TLS_CHUNK = 16384
+"""What is handed to OpenSSL at once: one record (RFC 8446 section 5.1), of which it sends all or, as far as it tells,
+nothing; of a longer chunk it may have sent whole records that are still counted."""
 _READ, _WRITE = 1, 2
 _CORK_LIMIT = CORK_LIMIT
 _WOULD_BLOCK = (BlockingIOError, SSLWantReadError, SSLWantWriteError)
+
+
+def half_close(sock: Any) -> None:
+    """End this direction of the stream; raises OSError. Under TLS the peer's own close_notify is not waited for."""
+    if hasattr(sock, "unwrap"):
+        with suppress(OSError, ValueError):
+            sock.unwrap()  # sends close_notify
+    sock.shutdown(std_socket.SHUT_WR)
 
 
 class Owner:
@@ -298,17 +309,9 @@ class Transport:
 
     def _half_close(self) -> None:
         self._shutdown = False
-        if self.closed or self._write_error is not None:
-            return
-        try:
-            if self._pending is not None:
-                try:
-                    self.sock.unwrap()  # sends close_notify
-                except (OSError, ValueError):
-                    pass  # ... and would wait for the peer's, which nobody needs
-            self.sock.shutdown(std_socket.SHUT_WR)
-        except OSError:
-            pass  # the peer was faster
+        if not self.closed and self._write_error is None:
+            with suppress(OSError):  # the peer was faster
+                half_close(self.sock)
 
     def close(self) -> None:
         """Close the descriptor now; what waits to be written is lost."""
