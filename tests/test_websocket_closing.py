@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import gc
+import sys
+import weakref
+
 import gevent
 import gevent.event
 import pytest
 from gevent import get_hub
-from tools.endpoint import wait_for_messages
+from tools.endpoint import make_peer, make_websocket, wait_for_messages
 from tools.peer import Peer
 from tools.tasks import start, start_waiting
 from tools.timing import let_hub_run, stopwatch
 from tools.wire import CLOSE, TEXT
 
+from geventws.deflate import Parameters
 from geventws.exceptions import ConnectionClosed, ConnectionClosedError, ConnectionClosedOK
 from geventws.protocol import State
 
@@ -464,3 +469,64 @@ class TestLastEvent:
         assert peer.read_message() == "1"
         assert peer.read_close()[0] == 1002
         peer.close()
+
+
+def close_well(ws, peer):
+    close_and_answer(ws, peer)
+
+
+def close_by_the_peer(ws, peer):
+    peer.send_close(1000)
+    with pytest.raises(ConnectionClosedOK):
+        ws.recv()
+    peer.half_close()
+    peer.read_eof()
+
+
+def terminate(ws, peer):
+    ws.terminate()
+
+
+def lose_the_peer(ws, peer):
+    peer.close()
+    with pytest.raises(ConnectionClosedError):
+        ws.recv()
+
+
+def violate_the_protocol(ws, peer):
+    peer.send(0x3, b"")
+    with pytest.raises(ConnectionClosedError):
+        ws.recv()
+    peer.half_close()
+    peer.read_eof()
+
+
+def be_silent(ws, peer):
+    with pytest.raises(ConnectionClosedError):
+        ws.recv()
+
+
+class TestFreed:
+    ENDINGS = (close_well, close_by_the_peer, terminate, lose_the_peer, violate_the_protocol, be_silent)
+
+    @pytest.mark.parametrize("end", ENDINGS)
+    def test_an_ended_connection_is_freed_without_the_garbage_collector(self, make_link, role, end):
+        """However many connections end, none waits for a collection, and no descriptor or buffer with it."""
+        mine, other = make_link() if role == "client" else reversed(make_link())
+        silence = {"ping_interval": 0.01, "ping_timeout": 0.01} if end is be_silent else {}
+        ws = make_websocket(mine, role, deflate=Parameters(), **silence)
+        peer = make_peer(other, role, deflate=Parameters())
+        ws.send(bytes(5000))
+        parts = [weakref.ref(ws), weakref.ref(ws.request)]
+        transport = ws._transport
+        gc.collect()
+        gc.disable()
+        try:
+            end(ws, peer)
+            ws.wait_closed()
+            let_hub_run()
+            del ws
+            assert [part() for part in parts] == [None, None]
+            assert sys.getrefcount(transport) <= 2
+        finally:
+            gc.enable()
