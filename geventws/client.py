@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from gevent import Timeout
 
+from .body import BodyParser
 from .deflate import PerMessageDeflate
 from .dial import dial, dial_unix, resolve
 from .exceptions import HandshakeError, InvalidURL, ProxyError
 from .frames import Side
 from .handshake import ClientHandshake, checked_subprotocols
-from .http11 import BodyParser, Headers, HeadersLike, Request, Response, ResponseParser
+from .http11 import Headers, HeadersLike, Request, Response, ResponseParser
 from .opening import Deadline, read_head, receive, send_all
 from .options import Options, checked_timeout, deflate_settings
 from .tls import checked_context, start_tls

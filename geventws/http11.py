@@ -1,8 +1,7 @@
 """One HTTP/1.1 head: header fields, request and response, parsed within limits and serialized (RFC 7230).
 
-The body of a response is read too, so that an error can show it. The parsers are fed bytes in any pieces. They look at
-each byte once or twice, report a fault as soon as the bytes at hand show it, and give the same answer however the
-bytes were split.
+The parsers are fed bytes in any pieces. They look at each byte once or twice, report a fault as soon as the bytes at
+hand show it, and give the same answer however the bytes were split.
 """
 
 from __future__ import annotations
@@ -19,12 +18,9 @@ from .headers import CONTROLS, WHITESPACE, is_token
 
 MAX_HEAD_SIZE = 16384
 MAX_HEAD_LINES = 128
-MAX_CHUNK_LINE = 1024
-"""The longest line that may announce a chunk, with its extensions."""
 
 _FORBIDDEN = CONTROLS - {"\t"}
 _TEXT = bytes(byte for byte in range(256) if chr(byte) not in _FORBIDDEN)
-_HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -233,7 +229,7 @@ class Response:
         return head.encode("latin-1") + self.body
 
     def _length_line(self) -> str:
-        if not _may_have_body(self.status) or "Transfer-Encoding" in self.headers:
+        if not may_have_body(self.status) or "Transfer-Encoding" in self.headers:
             return ""
         length = str(len(self.body))
         given = self.headers.get("Content-Length")
@@ -249,7 +245,7 @@ class Response:
         _check_text(self.reason, "a reason phrase")
         if not isinstance(self.body, bytes):
             raise TypeError("a body is bytes")
-        if self.body and not _may_have_body(self.status):
+        if self.body and not may_have_body(self.status):
             raise ValueError(f"a response with status {self.status} has no body")
 
 
@@ -268,6 +264,11 @@ def http_date(seconds: float) -> str:
     """A Date header's value (RFC 7231 section 7.1.1.1) for a time since the epoch, in English whatever the locale."""
     year, month, day, hour, minute, second, weekday, *_ = time.gmtime(seconds)
     return f"{_DAYS[weekday]}, {day:02} {_MONTHS[month - 1]} {year:04} {hour:02}:{minute:02}:{second:02} GMT"
+
+
+def may_have_body(status: int) -> bool:
+    """Whether a response with this status has a body, be it an empty one (RFC 7230 section 3.3.3)."""
+    return status >= 200 and status not in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 
 
 Head = TypeVar("Head", Request, Response)
@@ -385,7 +386,7 @@ class ResponseParser(_HeadParser[Response]):
     """Reads the head of a response; interim responses (1xx other than 101) are passed over, and count for the limits.
 
     The arguments and ``rest`` are those of `RequestParser`. The HandshakeError that `feed` raises has no response.
-    The response has an empty body: what follows is for `BodyParser`.
+    The response has an empty body: what follows is for `body.BodyParser`.
     """
 
     def _start(self, line: str) -> Response:
@@ -409,90 +410,6 @@ class ResponseParser(_HeadParser[Response]):
 
     def _fail(self, status: int, text: str) -> NoReturn:
         raise HandshakeError(f"the response is not valid: {text}")
-
-
-class BodyParser:
-    """Reads the body of a final response other than to HEAD or CONNECT (RFC 7230 section 3.3.3), for error reports.
-
-    At most ``max_size`` bytes are kept. Reading ends quietly there, at the body's end, and where its framing is not
-    valid. Nothing behind the last chunk is read.
-
-    Attributes:
-        body: what has been read so far, without the chunks' framing.
-        done: whether more bytes would change nothing.
-    """
-
-    def __init__(self, response: Response, max_size: int) -> None:
-        self.done = False
-        self._body = bytearray()
-        self._room = max_size
-        self._chunked = False
-        self._remaining = 0  # bytes to come of this body or chunk
-        self._behind_chunk = False
-        self._line = bytearray()
-        self._start(response)
-
-    @property
-    def body(self) -> bytes:
-        return bytes(self._body)
-
-    def feed(self, data: bytes) -> bool:
-        """Take the next bytes of the stream; returns whether the body is complete, or as far as it is read."""
-        offset = 0
-        while not self.done and offset < len(data):
-            take = self._take_bytes if self._remaining else self._take_line
-            offset = take(data, offset)
-        return self.done
-
-    def feed_eof(self) -> None:
-        """Take the end of the stream, which is also the end of a body without a length."""
-        self.done = True
-
-    def _start(self, response: Response) -> None:
-        codings = response.headers.get("Transfer-Encoding")
-        length = response.headers.get("Content-Length")
-        if not _may_have_body(response.status) or not self._room:
-            self.done = True
-        elif codings is not None:
-            # Without the chunked coding at the end of the list, only the end of the stream ends the body.
-            self._chunked = codings.rpartition(",")[2].strip(WHITESPACE).lower() == "chunked"
-            self._remaining = 0 if self._chunked else self._room
-        elif length is not None:
-            self._remaining = _content_length(length)
-            self.done = not self._remaining
-        else:
-            self._remaining = self._room
-
-    def _take_bytes(self, data: bytes, offset: int) -> int:
-        piece = data[offset : offset + min(self._remaining, self._room)]
-        self._body += piece
-        self._room -= len(piece)
-        self._remaining -= len(piece)
-        self._behind_chunk = self._chunked
-        self.done = not self._room or not (self._remaining or self._chunked)
-        return offset + len(piece)
-
-    def _take_line(self, data: bytes, offset: int) -> int:
-        end = data.find(b"\n", offset) + 1
-        stop = end or len(data)
-        self._line += data[offset:stop]
-        if len(self._line) > MAX_CHUNK_LINE:
-            self.done = True
-        elif end:
-            self._end_line(self._line.decode("latin-1"))
-            self._line.clear()
-        return stop
-
-    def _end_line(self, line: str) -> None:
-        """The line behind a chunk, which is empty, or the one in front of it (RFC 7230 section 4.1)."""
-        if self._behind_chunk:
-            self._behind_chunk = False
-            self.done = line != "\r\n"
-            return
-        size = line.partition(";")[0].strip(" \t\r\n")
-        valid = line.endswith("\r\n") and len(size) < 16 and _HEX_DIGITS.issuperset(size)
-        self._remaining = int(size or "0", 16) if valid else 0
-        self.done = not self._remaining
 
 
 def _check_field(name: str, value: str) -> None:
@@ -532,18 +449,6 @@ def _is_http_version(version: str) -> bool:
 
 def _is_http_1(version: str) -> bool:
     return version.startswith("HTTP/1.") and _is_http_version(version)
-
-
-def _may_have_body(status: int) -> bool:
-    """RFC 7230 section 3.3.3."""
-    return status >= 200 and status not in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
-
-
-def _content_length(value: str) -> int:
-    """RFC 7230 section 3.3.2: equal lengths in several fields count as one; 0 where the value is not valid."""
-    lengths = {length.strip(WHITESPACE) for length in value.split(",")}
-    length = lengths.pop()
-    return int(length) if not lengths and len(length) < 19 and _is_decimal(length) else 0
 
 
 def _standard_reason(status: int) -> str:

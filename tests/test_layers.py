@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "geventws"
-CORE = ["version", "exceptions", "kernels", "frames", "headers", "http11", "url", "deflate", "handshake", "protocol"]
+CORE = ["version", "exceptions", "kernels", "frames", "headers", "http11", "body", "url"]
+CORE += ["deflate", "handshake", "protocol"]
 SHELL = ["transport", "heartbeat", "offload", "hubs", "options", "connection", "sending", "websocket"]
 SHELL += ["opening", "tls", "dial", "client", "upgrade", "server", "handlers", "demo", "console", "__main__"]
 ORDER = CORE + SHELL

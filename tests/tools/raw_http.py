@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from geventws.http11 import BodyParser, Response, ResponseParser
+from geventws.body import BodyParser
+from geventws.http11 import Response, ResponseParser
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="

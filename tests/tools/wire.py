@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import random
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+from zlib import crc32
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 RSV1, RSV2, RSV3 = 4, 2, 1
+
+Outcome = TypeVar("Outcome")
 
 _XOR = [bytes(byte ^ key for byte in range(256)) for key in range(256)]
 
@@ -82,3 +85,12 @@ def splits(data: bytes, *, seed: int = 0, rounds: int = 10) -> Iterator[list[byt
     for _ in range(rounds if len(data) > 1 else 0):
         count = chance.randint(1, min(8, len(data) - 1))
         yield split_at(data, chance.sample(range(1, len(data)), count))
+
+
+def however_split(outcome: Callable[[list[bytes]], Outcome], data: bytes) -> Outcome:
+    """What comes of the data in one piece, byte by byte and in random pieces, which is always the same."""
+    ways = splits(data, seed=crc32(data), rounds=2)
+    expected = outcome(next(ways))
+    for pieces in ways:
+        assert outcome(pieces) == expected
+    return expected
