@@ -111,8 +111,12 @@ class HandshakeError(WebSocketError):
     """
 
     def __init__(self, message: str, response: Response | None = None) -> None:
-        super().__init__(message)
+        super().__init__(message, response)
         self.response = response
+        self._message = message
+
+    def __str__(self) -> str:
+        return self._message
 
 
 class InvalidURL(HandshakeError):
@@ -129,6 +133,7 @@ class InvalidStatus(HandshakeError):
 
     def __init__(self, response: Response) -> None:
         super().__init__(f"the server answered {response.status} {response.reason}".rstrip(), response)
+        self.args = (response,)  # copy and pickle make an error anew of its arguments
 
 
 class InvalidHeader(HandshakeError):
@@ -148,6 +153,7 @@ class InvalidHeader(HandshakeError):
             shown = value if len(value) <= 100 else value[:97] + "..."
             message = f"the {name} header is not valid: {shown!r}"
         super().__init__(f"{message} ({why})" if why else message, response)
+        self.args = (name, value, why, response)
 
 
 class ProxyError(HandshakeError):

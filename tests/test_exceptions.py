@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Callable
 
 import pytest
 
@@ -139,16 +140,50 @@ class TestProtocolError:
         assert str(error) == "the opcode is reserved (INVALID_OPCODE): 0xb"
 
 
+RESPONSE = Response(302, "Found", {"Location": "wss://b.example/"}, b"elsewhere")
 SAMPLES = [
+    WebSocketError("something"),
+    ConnectionClosed(None, CloseFrame(1001)),
+    ConnectionClosedOK(CloseFrame(1000, "bye"), CloseFrame(1000)),
     ConnectionClosedError(CloseFrame(1011, "oops"), None, "why"),
+    HandshakeError("no", RESPONSE),
+    InvalidURL("the URL has no host"),
+    InvalidStatus(RESPONSE),
+    InvalidHeader("Origin", "null", "not allowed", RESPONSE),
+    InvalidHeader("Upgrade", None, response=RESPONSE),
+    ProxyError("the proxy refuses", response=RESPONSE),
     ProtocolError(Violation.EXPECTED_MASK, "detail"),
-    HandshakeError("no"),
+    ConcurrencyError("another greenlet receives"),
     InvalidState("closed"),
 ]
+COPIES = {"copy": copy.copy, "deepcopy": copy.deepcopy, "pickle": lambda error: pickle.loads(pickle.dumps(error))}
+
+
+def family(error: type[Exception]) -> set[type[Exception]]:
+    return {error}.union(*map(family, error.__subclasses__()))
 
 
 class TestCopies:
+    def test_there_is_a_sample_of_each_error(self) -> None:
+        own = {error for error in family(WebSocketError) if error.__module__ == "geventws.exceptions"}
+        assert {type(sample) for sample in SAMPLES} == own
+
+    @pytest.mark.parametrize("make", COPIES.values(), ids=COPIES)
     @pytest.mark.parametrize("error", SAMPLES, ids=lambda error: type(error).__name__)
-    def test_a_copy_says_the_same(self, error: WebSocketError) -> None:
-        for twin in (copy.copy(error), pickle.loads(pickle.dumps(error))):
-            assert (type(twin), str(twin), vars(twin)) == (type(error), str(error), vars(error))
+    def test_a_copy_is_the_same(self, error: WebSocketError, make: Callable[[WebSocketError], WebSocketError]) -> None:
+        twin = make(error)
+        assert type(twin) is type(error)
+        assert str(twin) == str(error)
+        assert twin.args == error.args
+        assert vars(twin) == vars(error)
+
+    @pytest.mark.parametrize("error", SAMPLES, ids=lambda error: type(error).__name__)
+    def test_an_error_can_be_made_of_its_arguments(self, error: WebSocketError) -> None:
+        twin = type(error)(*error.args)
+        assert (str(twin), vars(twin)) == (str(error), vars(error))
+
+    @pytest.mark.parametrize("make", COPIES.values(), ids=COPIES)
+    def test_a_response_that_was_added_later_is_copied(self, make: Callable[[HandshakeError], HandshakeError]) -> None:
+        error = InvalidURL("the URL has no host")
+        error.response = RESPONSE
+        assert make(error).response == RESPONSE
