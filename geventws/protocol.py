@@ -211,7 +211,7 @@ class Protocol:
         try:
             if isinstance(result, BaseException):
                 raise result
-            self._accept(result, self._final and self._remaining == 0 and not self._more_to_inflate())
+            self._accept_inflated(result)
             self._inflate()
         except ProtocolError as error:
             self._fail(error, events)
@@ -358,9 +358,6 @@ class Protocol:
             else:
                 self._accept(chunk, last)
 
-    def _more_to_inflate(self) -> bool:
-        return self.decompressor is not None and self.decompressor.pending
-
     def _inflate(self) -> None:
         """Inflate what was received of a compressed message, or leave a job behind where that is much."""
         decompressor = self.decompressor
@@ -373,7 +370,12 @@ class Protocol:
             data = decompressor.read(min(budget, self._room() + 1))
             # A read costs something even if it gives nothing, as from block after empty block.
             budget -= len(data) + _READ_COST
-            self._accept(data, self._final and not self._remaining and not decompressor.pending)
+            self._accept_inflated(data)
+
+    def _accept_inflated(self, data: bytes) -> None:
+        """`_accept` for what the decompressor gave: the last of the message where it has no more."""
+        assert self.decompressor is not None
+        self._accept(data, self._final and not self._remaining and not self.decompressor.pending)
 
     def _inflate_job(self) -> bytes:
         """Run by the caller, in another thread if it likes; touches nothing but the decompressor."""
