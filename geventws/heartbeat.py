@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
 from itertools import count
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
+
+from .kernels import now
 
 if TYPE_CHECKING:
     from gevent.hub import Hub
@@ -54,7 +55,7 @@ class Pulse:
     def stop(self) -> None:
         self._patient = None
 
-    def beat(self, now: float) -> float | None:
+    def beat(self, time: float) -> float | None:
         """Do what is due; returns when to come back, or None when there is nothing more to do."""
         patient = self._patient
         if patient is None:
@@ -62,23 +63,23 @@ class Pulse:
         if not patient.is_listening:
             # What the peer sent meanwhile lies unread in the kernel.
             self._pinged_at = None
-            return now + self._interval
+            return time + self._interval
         if self._pinged_at is not None and self._timeout is not None:
             if patient.last_received < self._pinged_at:
                 end = self._pinged_at + self._timeout
-                if now < end:
-                    return min(end, now + self._interval)
+                if time < end:
+                    return min(end, time + self._interval)
                 patient.peer_is_dead()
                 return None
             self._pinged_at = None
         due = patient.last_received + self._interval
         if self._pinged_at is not None:
             due = max(due, self._pinged_at + self._interval)
-        if now < due:
+        if time < due:
             return due
-        self._pinged_at = now
+        self._pinged_at = time
         patient.send_heartbeat()
-        return now + (self._interval if self._timeout is None else min(self._interval, self._timeout))
+        return time + (self._interval if self._timeout is None else min(self._interval, self._timeout))
 
 
 class Heartbeats:
@@ -99,7 +100,7 @@ class Heartbeats:
     def add(self, patient: Patient, interval: float, timeout: float | None) -> Pulse:
         """Begin to watch a connection."""
         pulse = Pulse(patient, interval, timeout)
-        self._push(monotonic() + interval, pulse)
+        self._push(now() + interval, pulse)
         self._arm()
         return pulse
 
@@ -125,15 +126,15 @@ class Heartbeats:
 
     def _run(self) -> None:
         self._armed_for = 0.0
-        now = monotonic()
-        while self._pulses and self._pulses[0][0] <= now:
+        time = now()
+        while self._pulses and self._pulses[0][0] <= time:
             _, _, pulse = heappop(self._pulses)
             if pulse.stopped:
                 self._stopped -= 1
                 continue
             self._beating = pulse
             try:
-                due = pulse.beat(now)
+                due = pulse.beat(time)
             finally:
                 self._beating = None
             if due is not None and not pulse.stopped:
@@ -151,7 +152,7 @@ class Heartbeats:
             self._timer.stop()
             self._timer.close()
         # The timer must not keep the loop alive (ref=False): what it watches over does.
-        self._timer = self._loop.timer(max(_SHORTEST, due - monotonic()), ref=False)
+        self._timer = self._loop.timer(max(_SHORTEST, due - now()), ref=False)
         self._armed_for = due
         self._timer.start(self._run)
 

@@ -24,7 +24,7 @@ class Shared:
     Attributes:
         hub: the hub.
         buffer: where everything that is received lands first.
-        ran_at: when the hub last ran, as far as the connections know (seconds, monotonic).
+        ran_at: when the hub last ran, as far as the connections know (in the time of `kernels.now`).
     """
 
     __slots__ = ("_offloads", "buffer", "heartbeats", "hub", "masking_keys", "ran_at")

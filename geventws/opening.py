@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from contextlib import suppress
 from ssl import SSLWantReadError, SSLWantWriteError
-from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from gevent import Timeout
 from gevent.socket import wait_read, wait_write
 
+from .kernels import now
 from .transport import half_close
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Deadline:
     @property
     def remaining(self) -> float | None:
         """How many seconds are left, 0 at least; None where there is no deadline."""
-        return None if self._seconds is None else max(0.0, self._end - monotonic())
+        return None if self._seconds is None else max(0.0, self._end - now())
 
     def is_cause_of(self, error: BaseException) -> bool:
         """Whether this is what the deadline itself throws into the greenlet when it passes."""
@@ -61,7 +61,7 @@ class Deadline:
 
     def __enter__(self) -> Self:
         if self._seconds is not None:
-            self._end = monotonic() + self._seconds
+            self._end = now() + self._seconds
             self._timeout = Timeout.start_new(self._seconds)
         return self
 

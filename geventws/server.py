@@ -9,7 +9,6 @@ import stat
 from collections.abc import Callable
 from contextlib import suppress
 from ssl import SSLContext
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import gevent
@@ -21,6 +20,7 @@ from gevent.server import StreamServer
 from .exceptions import ConnectionClosed, HandshakeError
 from .frames import CloseCode, CloseFrame
 from .http11 import RequestParser, refusal
+from .kernels import now
 from .opening import Deadline, read_head
 from .protocol import State
 from .tls import checked_context, start_tls
@@ -274,10 +274,10 @@ class WebSocketServer(StreamServer):
     def _wait_for_handlers(self, timeout: float) -> bool:
         """Whether all handlers have ended in time, but the one that calls this, which cannot wait for itself."""
         me = gevent.getcurrent()
-        deadline = monotonic() + timeout
+        deadline = now() + timeout
         while any(connection is not me for connection in self._connections):
             self._gone.clear()
-            if not self._gone.wait(max(0.0, deadline - monotonic())):
+            if not self._gone.wait(max(0.0, deadline - now())):
                 return False
         return True
 

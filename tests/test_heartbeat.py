@@ -76,7 +76,7 @@ class Patient:
 @pytest.fixture
 def loop(monkeypatch):
     hub = Hub()
-    monkeypatch.setattr(heartbeat, "monotonic", lambda: hub.loop.now)
+    monkeypatch.setattr(heartbeat, "now", lambda: hub.loop.now)
     hub.loop.heartbeats = Heartbeats(hub)
     return hub.loop
 

@@ -16,12 +16,16 @@ ORDER = CORE + SHELL
 IO = {"gevent", "greenlet", "socket", "_socket", "ssl", "select", "selectors", "threading", "asyncio"}
 
 
+def source(name: str) -> str:
+    path = PACKAGE / name / "__init__.py" if (PACKAGE / name).is_dir() else PACKAGE / f"{name}.py"
+    return path.read_text()
+
+
 def imports(name: str) -> tuple[set[str], set[str]]:
     """The package's own modules and the others that a module imports when it runs."""
-    path = PACKAGE / name / "__init__.py" if (PACKAGE / name).is_dir() else PACKAGE / f"{name}.py"
     own: set[str] = set()
     others: set[str] = set()
-    for node in statements(ast.parse(path.read_text())):
+    for node in statements(ast.parse(source(name))):
         if isinstance(node, ast.Import):
             others |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and not node.level:
@@ -58,3 +62,8 @@ def test_the_core_does_no_io(name):
 def test_a_module_imports_only_what_stands_before_it(name):
     own, _ = imports(name)
     assert own <= set(ORDER[: ORDER.index(name)])
+
+
+@pytest.mark.parametrize("name", sorted(set(ORDER) - {"kernels"}))
+def test_there_is_one_clock(name):
+    assert "monotonic" not in source(name)
