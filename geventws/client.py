@@ -117,36 +117,63 @@ def connect(
         deflate=settings,
     )
     make = partial(websocket_class, settings=settings, options=Options(**options))
-    handshake = begin(target.url, headers=target.headers, auth=target.auth)
+    attempts = _Attempts(way, begin, make, max_redirects, on_redirect, process_request)
     with Deadline(checked_timeout("open_timeout", open_timeout), "the name lookup") as deadline:
-        while True:
-            stream = way.open(target, deadline)
-            try:
-                deadline.step = "the opening handshake"
-                if process_request is not None:
-                    process_request(handshake.request)
-                response, head = _exchange(stream, handshake.serialize())
-                if not (max_redirects and _is_redirect(response)):
-                    if response.status != 101:
-                        response.body = _read_body(stream, response, head, deadline)
-                    return make(
-                        stream,
-                        Side.CLIENT,
-                        handshake.finish(response),
-                        request=handshake.request,
-                        response=response,
-                        head=head,
-                        url=str(target.url),
-                    )
-            except BaseException:
+        return attempts.open(target, deadline)
+
+
+@dataclass(frozen=True)
+class _Attempts:
+    """The first attempt to open a WebSocket, and another one for each redirect that is followed."""
+
+    way: _Way
+    begin: Callable[..., ClientHandshake]
+    make: Callable[..., WebSocket]
+    max_redirects: int
+    on_redirect: Callable[[str, Request], object] | None
+    process_request: Callable[[Request], object] | None
+
+    def open(self, target: _Target, deadline: Deadline) -> WebSocket:
+        handshake = self._begin(target)
+        left = self.max_redirects
+        while isinstance(answer := self._try(target, handshake, deadline, left > 0), Response):
+            left -= 1
+            target = target.redirected(answer)
+            handshake = self._begin(target)
+            if self.on_redirect is not None:
+                self.on_redirect(str(target.url), handshake.request)
+        return answer
+
+    def _begin(self, target: _Target) -> ClientHandshake:
+        return self.begin(target.url, headers=target.headers, auth=target.auth)
+
+    def _try(
+        self, target: _Target, handshake: ClientHandshake, deadline: Deadline, follows: bool
+    ) -> WebSocket | Response:
+        """A WebSocket, or, where redirects are followed, the response that redirects; raises for any other answer."""
+        stream = self.way.open(target, deadline)
+        try:
+            deadline.step = "the opening handshake"
+            if self.process_request is not None:
+                self.process_request(handshake.request)
+            response, head = _exchange(stream, handshake.serialize())
+            if follows and _is_redirect(response):
                 stream.close()
-                raise
+                return response
+            if response.status != 101:
+                response.body = _read_body(stream, response, head, deadline)
+            return self.make(
+                stream,
+                Side.CLIENT,
+                handshake.finish(response),
+                request=handshake.request,
+                response=response,
+                head=head,
+                url=str(target.url),
+            )
+        except BaseException:
             stream.close()
-            max_redirects -= 1
-            target = target.redirected(response)
-            handshake = begin(target.url, headers=target.headers, auth=target.auth)
-            if on_redirect is not None:
-                on_redirect(str(target.url), handshake.request)
+            raise
 
 
 @dataclass(frozen=True)
