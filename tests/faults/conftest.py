@@ -1,5 +1,27 @@
-"""Which of these tests make sense with the compiled part."""
+"""Which of these tests make sense with the compiled part, and what several of them need."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
 
 import geventws
+from geventws.deflate import Compressor
 
 collect_ignore = ["test_demand_21_at_any_line.py"] if geventws.accelerated else []
+
+
+@pytest.fixture
+def compression(monkeypatch):
+    """Holds every compression until this event is set."""
+    go_on = threading.Event()
+    compress = Compressor.compress
+
+    def held(*arguments):
+        assert go_on.wait(10)
+        return compress(*arguments)
+
+    monkeypatch.setattr(Compressor, "compress", held)
+    yield go_on
+    go_on.set()

@@ -5,8 +5,6 @@ The time is the hub's: a machine that stands still for a moment makes no close l
 
 from __future__ import annotations
 
-import threading
-
 import gevent
 import pytest
 from gevent.event import Event
@@ -16,7 +14,7 @@ from tools.tasks import start, start_waiting
 from tools.timing import let_hub_run, wait_until
 from tools.wire import BINARY
 
-from geventws.deflate import Compressor, Parameters
+from geventws.deflate import Parameters
 from geventws.exceptions import ConnectionClosed
 from geventws.protocol import State
 
@@ -294,21 +292,6 @@ def test_a_sender_whose_iterable_never_goes_on_does_not_hold_it(make_pair):
     more.set()
     assert isinstance(sending.fault(), ConnectionClosed)
     peer.read_reset()
-
-
-@pytest.fixture
-def compression(monkeypatch):
-    """Holds every compression until this event is set."""
-    go_on = threading.Event()
-    compress = Compressor.compress
-
-    def held(*arguments):
-        assert go_on.wait(10)
-        return compress(*arguments)
-
-    monkeypatch.setattr(Compressor, "compress", held)
-    yield go_on
-    go_on.set()
 
 
 @tcp_only

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 import gevent
 import pytest
 from gevent import ssl
@@ -262,21 +260,6 @@ def test_while_a_received_message_is_inflated_in_a_thread(make_pair, role):
     hear_the_same(ws, [receiving])
     assert ended == [ws]
     wait_until(lambda: ws._protocol.job is None)
-
-
-@pytest.fixture
-def compression(monkeypatch):
-    """Holds every compression until this event is set."""
-    go_on = threading.Event()
-    compress = Compressor.compress
-
-    def held(*arguments):
-        assert go_on.wait(10)
-        return compress(*arguments)
-
-    monkeypatch.setattr(Compressor, "compress", held)
-    yield go_on
-    go_on.set()
 
 
 @tcp_only
