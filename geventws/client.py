@@ -18,7 +18,7 @@ from .exceptions import HandshakeError, InvalidURL, ProxyError
 from .frames import Side
 from .handshake import ClientHandshake, checked_subprotocols
 from .http11 import Headers, HeadersLike, Request, Response, ResponseParser
-from .opening import Deadline, read_head, receive, send_all
+from .opening import Deadline, introduce, read_head, receive, send_all
 from .options import Options, checked_timeout, deflate_settings
 from .tls import checked_context, start_tls
 from .url import WebSocketURL, join, parse_url
@@ -90,7 +90,8 @@ def connect(
             origin, and TLS is not given up.
         on_redirect: called before a redirect is followed, with the new URL and the request that will be sent there; may
             edit that, for instance to give credentials to another origin, or raise to give up.
-        process_request: called with each request just before it is sent; may edit its headers, for instance to sign it.
+        process_request: called with each request just before it is sent; may edit its headers, for instance to sign it,
+            or raise to send nothing. The request's ``remote_address`` and ``peer_certificate`` are the server's.
         websocket_class: what to make, a subclass of WebSocket.
         options: see `options.Options`.
 
@@ -154,6 +155,7 @@ class _Attempts:
         stream = self.way.open(target, deadline)
         try:
             deadline.step = "the opening handshake"
+            introduce(handshake.request, stream)
             if self.process_request is not None:
                 self.process_request(handshake.request)
             response, head = _exchange(stream, handshake.serialize())

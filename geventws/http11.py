@@ -130,6 +130,9 @@ class Request:
         version: "HTTP/1.1", or "HTTP/1." and another digit where a client sent that.
         user: who the peer is, for the application to set.
         data: whatever else the application wants to keep with the request.
+        remote_address: the address at the other end of the request's socket; None before there is one.
+        peer_certificate: the certificate that was shown there in TLS, as the dict of ssl's getpeercert; empty where
+            it was not verified, None where there was none.
 
     Raises ValueError where the method, the target or the version is not valid; `serialize` checks them again.
     """
@@ -140,6 +143,8 @@ class Request:
     version: str
     user: Any
     data: dict[Any, Any]
+    remote_address: Any
+    peer_certificate: dict[str, Any] | None
 
     def __init__(
         self,
@@ -149,6 +154,8 @@ class Request:
         version: str = "HTTP/1.1",
         user: Any = None,
         data: dict[Any, Any] | None = None,
+        remote_address: Any = None,
+        peer_certificate: dict[str, Any] | None = None,
     ) -> None:
         self.method = method
         self.target = target
@@ -156,6 +163,8 @@ class Request:
         self.version = version
         self.user = user
         self.data = {} if data is None else data
+        self.remote_address = remote_address
+        self.peer_certificate = peer_certificate
         self._check()
 
     @property

@@ -1,4 +1,4 @@
-"""A socket before it is a WebSocket's: waits under one deadline, whole writes, heads, and an end the peer can hear.
+"""A socket before it is a WebSocket's: one deadline, the peer's name, whole writes, heads, an end the peer can hear.
 
 The sockets are gevent's or the standard library's, plain or TLS, or a `tls.TLSStream`; they must be non-blocking. It is
 the hub that waits in any case.
@@ -19,6 +19,8 @@ from .transport import half_close
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from .http11 import Request
 
 _CHUNK = 16384
 _LINGER = 1.0
@@ -73,6 +75,16 @@ class Deadline:
         self._timeout.close()
         if error is self._timeout:
             raise TimeoutError(f"{self.step} took too long: the deadline of {self._seconds} s has passed") from None
+
+
+def introduce(request: Request, sock: Any) -> None:
+    """Tell the request who is at the other end of its socket."""
+    try:
+        request.remote_address = sock.getpeername()
+    except OSError:
+        pass  # gone already; reading or writing will tell
+    if hasattr(sock, "getpeercert"):
+        request.peer_certificate = sock.getpeercert()
 
 
 def receive(sock: Any) -> bytes:

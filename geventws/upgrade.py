@@ -12,7 +12,7 @@ from .exceptions import HandshakeError
 from .frames import Side
 from .handshake import Agreement, Origins, SelectSubprotocol, ServerHandshake, is_upgrade, protected_headers
 from .http11 import Request, Response, http_date, refusal
-from .opening import Deadline, hang_up, send_all
+from .opening import Deadline, hang_up, introduce, send_all
 from .options import Options, checked_timeout, deflate_settings
 from .websocket import WebSocket
 
@@ -70,8 +70,8 @@ class Upgrader:
         compression: True or a PerMessageDeflate accepts permessage-deflate (RFC 7692).
         process_request: called with each valid opening handshake, and with each plain HTTP request. A Response that it
             returns is the answer: a refusal, or for plain HTTP, say, that of a health check. On None things go on: a
-            plain HTTP request gets 426. What it puts into ``request.user`` and ``request.data`` the handler finds as
-            ``ws.request.user`` and ``ws.data``.
+            plain HTTP request gets 426. It finds ``request.remote_address`` and ``request.peer_certificate``, and what
+            it puts into ``request.user`` and ``request.data`` the handler finds as ``ws.request.user`` and ``ws.data``.
         process_response: called with the request and the 101 that will answer it; may add headers, or return another
             Response with status 101. What the handshake itself needs must stay as it is.
         on_handshake_error: called with each HandshakeError for which a request is refused and with the request, None
@@ -152,6 +152,7 @@ class Upgrader:
         """
         self._opening += 1
         try:
+            introduce(request, sock)
             response, agreement = self._answer(request)
             if self._send(sock, response) and agreement is not None:
                 return self._make(sock, agreement, request, response, head, environ)

@@ -96,6 +96,14 @@ class WebSocket(SendingConnection):
         return self.response.headers.get("Sec-WebSocket-Extensions", "") or ""
 
     @property
+    def peer_certificate(self) -> dict[str, Any] | None:
+        """The certificate that the peer showed in TLS, as the dict of ssl's getpeercert.
+
+        Empty where it was not verified; None where the peer showed none, and without TLS.
+        """
+        return self.request.peer_certificate
+
+    @property
     def close_code(self) -> int | None:
         """The peer's close code (RFC 6455 section 7.1.5), 1006 where it sent none; None while it is open."""
         if self._protocol.close_rcvd is not None:

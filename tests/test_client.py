@@ -260,6 +260,24 @@ def test_process_request_may_edit_the_request(host: Host, open_ws: Open) -> None
     assert host.requests[0].headers["X-Signature"] == "/"
 
 
+def test_process_request_sees_the_server_before_anything_is_sent(
+    serve: Callable[..., str], open_ws: Open, transport: str
+) -> None:
+    seen: list[Any] = []
+    ws = open_ws(serve(), process_request=lambda sent: seen.append((sent.remote_address, sent.peer_certificate)))
+    assert seen == [(ws.remote_address, ws.peer_certificate)]
+    assert bool(ws.remote_address)
+    assert (ws.peer_certificate is not None) is (transport == "tls")
+
+
+def test_certificate_of_the_server_is_seen(host: Host, open_ws: Open) -> None:
+    ws = open_ws(host.listen(accept, "tls"))
+    assert ws.peer_certificate is not None
+    assert ("DNS", "localhost") in ws.peer_certificate["subjectAltName"]
+    ws.terminate()
+    assert ("DNS", "localhost") in ws.peer_certificate["subjectAltName"]
+
+
 def test_process_request_cannot_change_the_handshake(host: Host) -> None:
     def spoil(request: Request) -> None:
         request.headers["Sec-WebSocket-Key"] = raw_http.KEY

@@ -190,13 +190,15 @@ def test_a_request_has_defaults() -> None:
     request = Request()
     assert request == Request("GET", "/", Headers(), "HTTP/1.1", None, {})
     assert request.data is not Request().data
+    assert (request.remote_address, request.peer_certificate) == (None, None)
 
 
 def test_a_request_keeps_the_headers_and_the_data_it_is_given() -> None:
     headers, data = Headers(), {"room": 1}
-    request = Request(headers=headers, user="me", data=data)
+    request = Request(headers=headers, user="me", data=data, remote_address="::1", peer_certificate={})
     assert request.headers is headers
     assert (request.user, request.data) == ("me", data)
+    assert (request.remote_address, request.peer_certificate) == ("::1", {})
 
 
 @pytest.mark.parametrize(

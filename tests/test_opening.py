@@ -7,12 +7,13 @@ from typing import Any
 import gevent
 import pytest
 from gevent import Timeout
-from tools.links import half_close, reset
+from tools.links import half_close, reset, tcp_pair
 from tools.timing import let_hub_run, stopwatch, wait_until
 
 from geventws import opening
-from geventws.http11 import RequestParser
-from geventws.opening import Deadline, hang_up, read_head, receive, send_all
+from geventws.http11 import Request, RequestParser
+from geventws.opening import Deadline, hang_up, introduce, read_head, receive, send_all
+from geventws.tls import start_tls
 
 Link = tuple[Any, Any]
 
@@ -63,6 +64,54 @@ def test_deadline_knows_what_it_throws() -> None:
         except Timeout as error:
             assert deadline.is_cause_of(error)
             raise
+
+
+# Who is there
+
+
+def test_request_knows_the_address_at_the_other_end(link: Link) -> None:
+    for near, far in (link, link[::-1]):
+        request = Request()
+        introduce(request, near)
+        assert request.remote_address == far.getsockname()
+
+
+def test_request_knows_the_certificate_that_was_shown(link: Link, transport: str) -> None:
+    client, server = link
+    sent, received = Request(), Request()
+    introduce(sent, client)
+    introduce(received, server)
+    assert received.peer_certificate is None  # a server that does not ask is shown none
+    if transport == "tls":
+        assert ("DNS", "localhost") in (sent.peer_certificate or {})["subjectAltName"]
+    else:
+        assert sent.peer_certificate is None
+
+
+def test_certificate_that_is_not_verified_has_no_fields(server_context: Any) -> None:
+    trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    trusting.check_hostname = False
+    trusting.verify_mode = ssl.CERT_NONE
+    near, far = tcp_pair()
+    with near, far:
+        accepting = gevent.spawn(start_tls, far, server_context, server_side=True)
+        secure = start_tls(near, trusting)
+        request = Request()
+        introduce(request, secure)
+        assert request.peer_certificate == {}
+        secure.close()
+        accepting.get(timeout=5).close()
+
+
+@pytest.mark.parametrize("transport", ["tcp"])
+def test_peer_that_has_gone_has_no_address(link: Link) -> None:
+    client, server = link
+    reset(client)
+    with pytest.raises(ConnectionResetError):
+        server.recv(1)
+    request = Request()
+    introduce(request, server)
+    assert request.remote_address is None
 
 
 # Reading and writing

@@ -66,14 +66,15 @@ class Started:
 
 @pytest.fixture
 def in_certificates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The working directory has the certificates that the section on TLS names."""
+    """The working directory has the certificates that the README names."""
     monkeypatch.chdir(tmp_path)
     authority = certificates.authority()
     authority.cert_pem.write_to_path("authority.pem")
-    leaf = authority.issue_cert("localhost")
-    leaf.private_key_pem.write_to_path("key.pem")
-    for part in leaf.cert_chain_pems:
-        part.write_to_path("chain.pem", append=True)
+    for name, chain, key in [("localhost", "chain.pem", "key.pem"), ("ada@example.com", "ada.pem", "ada-key.pem")]:
+        leaf = authority.issue_cert(name)
+        leaf.private_key_pem.write_to_path(key)
+        for part in leaf.cert_chain_pems:
+            part.write_to_path(chain, append=True)
 
 
 @pytest.mark.parametrize("title", SECTIONS)

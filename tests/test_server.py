@@ -272,6 +272,15 @@ def test_handler_sees_the_request_and_the_addresses(tcp: Place) -> None:
     assert seen[0].remote_address == peer.sock.getsockname()
 
 
+def test_process_request_sees_the_address_of_the_client(place: Place) -> None:
+    seen: list[Any] = []
+    server = place.start(process_request=lambda request: seen.append(request.remote_address))
+    sock = place.connect(server)
+    sock.sendall(raw_http.plain_request())
+    assert raw_http.read_response(sock)[0].status == 426
+    assert seen == [sock.getsockname()]
+
+
 def test_nagle_is_off(tcp: Place) -> None:
     seen: list[Any] = []
 
@@ -474,6 +483,36 @@ def test_client_must_show_a_certificate_where_the_context_says_so(
         tls.open(server)
     tls.client_context = mutual_client_context
     assert tls.open(server)
+
+
+@pytest.mark.parametrize("standard", [False, True], ids=["gevent", "standard"])
+def test_certificate_of_the_client_is_seen(
+    tls: Place, mutual_server_context: Any, mutual_client_context: Any, standard: bool
+) -> None:
+    seen: list[Any] = []
+    context = mutual_server_context
+    if standard:
+        context = standard_server_context()
+        context.verify_mode = ssl.CERT_REQUIRED
+        certificates.authority().configure_trust(context)
+        context.sni_callback = lambda connection, name, context: None  # what makes it a TLSStream
+    server = tls.start(
+        lambda ws: seen.append(ws.peer_certificate),
+        ssl_context=context,
+        process_request=lambda request: seen.append(request.peer_certificate),
+    )
+    tls.client_context = mutual_client_context
+    tls.open(server)
+    wait_until(lambda: len(seen) == 2)
+    assert seen[0] == seen[1]
+    assert seen[0]["subjectAltName"] == (("email", "client@example.com"),)
+
+
+def test_client_that_need_not_show_a_certificate_has_none(place: Place) -> None:
+    seen: list[WebSocket] = []
+    place.open(place.start(seen.append))
+    wait_until(lambda: seen)
+    assert seen[0].peer_certificate is None
 
 
 def standard_server_context() -> std_ssl.SSLContext:

@@ -10,7 +10,7 @@ import gevent
 import pytest
 from gevent import GreenletExit, Timeout, socket
 from tools import raw_http, wire
-from tools.links import reset, set_buffers
+from tools.links import reset, set_buffers, tls_pair
 from tools.peer import Peer
 from tools.timing import stopwatch, wait_until
 
@@ -270,6 +270,48 @@ def test_process_request_may_set_user_and_data(visit: Callable[..., Visit]) -> N
     seen = visit(Upgrader(process_request=authenticate), raw_http.request("/?1"))
     assert seen.ws.request.user == "ada"
     assert seen.ws.data == {"room": "1"}
+
+
+def test_process_request_sees_who_asks(make_link: Callable[..., Pair]) -> None:
+    seen: list[Any] = []
+    pair = make_link()
+    address = pair[0].getsockname()
+    upgrader = Upgrader(process_request=lambda request: seen.append((request.remote_address, request.peer_certificate)))
+    visit = Visit(pair, upgrader, raw_http.request())
+    assert seen == [(address, None)]
+    assert visit.ws.remote_address == address
+    assert visit.ws.peer_certificate is None
+    visit.end()
+
+
+def test_process_request_sees_the_certificate_of_the_client(
+    mutual_client_context: Any, mutual_server_context: Any
+) -> None:
+    def known(request: Request) -> Response | None:
+        assert request.peer_certificate is not None
+        names = dict(request.peer_certificate["subjectAltName"])
+        return None if names["email"] == "client@example.com" and request.path == "/mine" else Response(403)
+
+    upgrader = Upgrader(process_request=known)
+    visits = [
+        Visit(tls_pair(mutual_client_context, mutual_server_context), upgrader, raw_http.request(path))
+        for path in ("/mine", "/yours")
+    ]
+    assert [visit.response.status for visit in visits] == [101, 403]
+    certificate = visits[0].ws.peer_certificate
+    assert certificate is not None
+    for visit in visits:
+        visit.end()
+    assert visits[0].ws.peer_certificate is certificate
+
+
+def test_on_handshake_error_sees_who_asked(make_link: Callable[..., Pair]) -> None:
+    seen: list[Any] = []
+    pair = make_link()
+    upgrader = Upgrader(path="/chat", on_handshake_error=lambda error, request: seen.append(request))
+    visit = Visit(pair, upgrader, raw_http.request("/elsewhere"))
+    assert [request.remote_address for request in seen] == [pair[0].getsockname()]
+    visit.end()
 
 
 def test_process_request_may_refuse_with_anything(visit: Callable[..., Visit]) -> None:

@@ -109,6 +109,14 @@ class TestAttributes:
         ws.terminate()
         assert (ws.local_address, ws.remote_address) == addresses
 
+    def test_the_certificate_is_that_of_the_opening_handshake_and_stays(self, pair):
+        ws, _ = pair
+        assert ws.peer_certificate is None
+        ws.request.peer_certificate = {"subject": ()}
+        assert ws.peer_certificate is ws.request.peer_certificate
+        ws.terminate()
+        assert ws.peer_certificate == {"subject": ()}
+
     def test_a_subclass_may_have_attributes_of_its_own(self, make_pair):
         class Client(WebSocket):
             def shout(self, text):
