@@ -32,10 +32,15 @@ class OptionalBuild(build_ext):
 def extensions():
     if os.environ.get("GEVENTWS_PURE_PYTHON"):
         return []
+    import greenlet
     from Cython.Build import cythonize
 
+    headers = os.path.dirname(os.path.dirname(greenlet.__file__))  # greenlet/greenlet.h lies in its package
     sources = {name: f"geventws/{name}.{'pyx' if name == 'kernels' else 'py'}" for name in MODULES}
-    made = [Extension(f"geventws.{name}", [source], extra_compile_args=["-O3"]) for name, source in sources.items()]
+    made = [
+        Extension(f"geventws.{name}", [source], include_dirs=[headers], extra_compile_args=["-O3"])
+        for name, source in sources.items()
+    ]
     return cythonize(made, compiler_directives=DIRECTIVES, build_dir="build/cython")
 
 

@@ -1,7 +1,7 @@
 cimport cython
 
 from geventws.hubs cimport Shared
-from geventws.kernels cimport now
+from geventws.kernels cimport now, switch
 from geventws.protocol cimport Protocol
 from geventws.transport cimport Owner, Transport
 
@@ -28,7 +28,7 @@ cdef class Connection(Owner):
     cdef object _on_ping
     cdef object _on_pong
     cdef object _reader
-    cdef object _senders
+    cdef list _senders
     cdef object _holder
     cdef object _turn
     cdef object _closed_event
@@ -54,6 +54,8 @@ cdef class Connection(Owner):
     cpdef write_failed(self, object error)
     cpdef drained(self)
     cdef _deliver(self)
+    cdef _uncork_later(self)
+    cpdef _uncork(self)
     @cython.locals(protocol=Protocol)
     cdef _update_reading(self)
     @cython.locals(protocol=Protocol)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -22,7 +21,7 @@ from .deflate import Compressor, Decompressor, PerMessageDeflate
 from .exceptions import ConnectionClosed, ConnectionClosedError, ConnectionClosedOK, InvalidState, ProtocolError
 from .frames import FIN, MAX_CLOSE_REASON, CloseCode, CloseFrame, Opcode, Side
 from .hubs import shared
-from .kernels import now
+from .kernels import now, switch
 from .options import Options
 from .protocol import HELD_LIMIT, Ping, Pong, Protocol, State
 from .protocol import Event as ProtocolEvent
@@ -122,7 +121,7 @@ class Connection(Owner):
         self._on_pong: Callable[[bytes], object] | None = None
         # Greenlets that wait.
         self._reader: Any = None
-        self._senders: deque[Waiter[None]] = deque()
+        self._senders: list[Waiter[None]] = []
         self._holder: Waiter[None] | None = None
         self._turn: Any = None
         self._closed_event: Event | None = None
@@ -173,15 +172,19 @@ class Connection(Owner):
         self._reader = None
         self._dispatching = True
         try:
-            reader.switch()
+            switch(reader)
         finally:
             self._dispatching = False
             # The reader waits for something, or has ended: what it gathered must be on the wire first.
-            self._uncork()
-            self._finish_late()
+            if self._auto_corked:
+                self._uncork()
+            if self._last_event is not None:
+                self._finish_late()
+
+    def _uncork_later(self) -> None:
+        self._hub.loop.run_callback(self._uncork)
 
     def _uncork(self) -> None:
-        self._shared.ran_at = now()
         self._auto_corked = False
         if not self._corks:
             self._transport.corked = False
@@ -305,7 +308,7 @@ class Connection(Owner):
             if self._holder is not None and not blocked:
                 waiter, self._holder = self._holder, None
             elif self._senders and (self._protocol.state is not _OPEN or not (blocked or self._turn is not None)):
-                waiter = self._senders.popleft()
+                waiter = self._senders.pop(0)
             else:
                 break
             waiter.switch(None)

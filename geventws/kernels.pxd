@@ -8,4 +8,5 @@ cpdef str to_str(bytearray data, Py_ssize_t start, Py_ssize_t stop, str errors)
 cpdef Py_ssize_t weight(object item) except -1
 cpdef Py_ssize_t receive(object sock, int fd, bytearray buffer) except -2
 cpdef Py_ssize_t transmit(object sock, int fd, object chunk) except -2
-cpdef Py_ssize_t transmit_many(object sock, int fd, object chunks) except -2
+cpdef Py_ssize_t transmit_many(object sock, int fd, list chunks) except -2
+cpdef object switch(object target)

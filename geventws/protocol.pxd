@@ -10,7 +10,7 @@ cdef int _RSV2_RSV3
 
 cdef class Protocol:
     cdef public object state
-    cdef public object messages
+    cdef public list messages
     cdef public Py_ssize_t held
     cdef public bint streaming
     cdef public bint report_control

@@ -16,7 +16,6 @@ What always holds:
 from __future__ import annotations
 
 import codecs
-from collections import deque
 from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
@@ -131,7 +130,7 @@ class Protocol:
         validate_utf8: bool = True,
     ) -> None:
         self.state = State.OPEN
-        self.messages: deque[Item] = deque()
+        self.messages: list[Item] = []
         self.held = 0
         self.streaming = False
         self.report_control = False
@@ -220,7 +219,7 @@ class Protocol:
 
     def take(self) -> Item:
         """The next of the received messages."""
-        item = self.messages.popleft()
+        item = self.messages.pop(0)  # there are never so many that this would be slow
         self.held -= weight(item)
         return item
 

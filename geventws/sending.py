@@ -72,7 +72,7 @@ class SendingConnection(Connection):
         """
         if timeout is None:
             timeout = self._send_timeout
-        payload, is_text = self._to_payload(message, text)
+        payload = self._to_bytes(message, text)
         if payload is None:
             self._send_fragments(message, text, compress, timeout)  # type: ignore[arg-type]
             return
@@ -80,7 +80,7 @@ class SendingConnection(Connection):
             self._wait_for_turn(timeout)
         if self._protocol.state is not _OPEN:
             self._wait_until_closed_and_raise()
-        first = _WHOLE_TEXT if is_text else _WHOLE_BINARY
+        first = _WHOLE_TEXT if (isinstance(message, str) if text is None else text) else _WHOLE_BINARY
         compressor = self._protocol.compressor
         if compressor is None or not (compress or (compress is None and len(payload) >= self._settings.threshold)):
             self._write_frame(first, payload)
@@ -93,10 +93,10 @@ class SendingConnection(Connection):
         """Send a value as JSON text; raises TypeError or ValueError where JSON has no word for it."""
         self.send(json.dumps(value))
 
-    def _to_payload(self, message: object, text: bool | None) -> tuple[Buffer | None, bool]:
-        """A message's bytes and whether they are text; None for an iterable."""
+    def _to_bytes(self, message: object, text: bool | None) -> bytes | None:
+        """A message's bytes; None for an iterable."""
         if isinstance(message, str):
-            return message.encode(), text is None or text
+            return message.encode()
         if isinstance(message, bytes):
             payload = message
         else:
@@ -106,10 +106,10 @@ class SendingConnection(Connection):
                 if isinstance(message, dict) or not isinstance(message, Iterable):
                     shown = repr(message)[:80]
                     raise TypeError(f"a message is text, a buffer or an iterable of these, not {shown}") from None
-                return None, False
+                return None
         if text and self._options.validate_utf8:
             str(payload, "utf-8")
-        return payload, bool(text)
+        return payload
 
     def _write_frame(self, first: int, payload: Buffer) -> None:
         if len(payload) <= _JOIN_LIMIT:
@@ -153,8 +153,8 @@ class SendingConnection(Connection):
         first = 0
         try:
             for fragment in fragments:
-                payload, is_text = self._to_payload(fragment, text)
-                opcode = Opcode.TEXT if is_text else Opcode.BINARY
+                payload = self._to_bytes(fragment, text)
+                opcode = Opcode.TEXT if (isinstance(fragment, str) if text is None else text) else Opcode.BINARY
                 if payload is None:
                     raise TypeError("a message's fragments are text or buffers")
                 if first not in (0, opcode):

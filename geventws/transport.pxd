@@ -10,6 +10,8 @@ cdef class Owner:
 
 cdef Owner _NOBODY
 cdef Py_ssize_t _CORK_LIMIT
+cdef Py_ssize_t _GATHER_LIMIT
+cdef Py_ssize_t _TLS_CHUNK
 
 cdef class Transport:
     cdef public object sock
@@ -25,7 +27,8 @@ cdef class Transport:
     cdef object _loop
     cdef object _read_watcher
     cdef object _write_watcher
-    cdef object _queue
+    cdef list _queue
+    cdef bytearray _gathered
     cdef bytearray _latest
     cdef object _write_error
     cdef bint _blocked
@@ -39,6 +42,11 @@ cdef class Transport:
     cpdef flush(self)
     @cython.locals(sent=Py_ssize_t)
     cdef _write_out(self)
+    cdef _gather(self, bytes chunk)
+    cdef _put(self, object chunk)
+    @cython.locals(count=Py_ssize_t, size=Py_ssize_t)
     cdef Py_ssize_t _send_tls(self) except -2
+    @cython.locals(whole=Py_ssize_t)
     cdef _written(self, Py_ssize_t sent)
+    cdef _drop(self)
     cdef _watch_writable(self, bint blocked)

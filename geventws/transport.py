@@ -11,7 +11,6 @@ The socket is gevent's or the standard library's, plain or TLS with its handshak
 from __future__ import annotations
 
 import socket as std_socket
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from ssl import SSLWantReadError, SSLWantWriteError
@@ -31,6 +30,8 @@ CORK_LIMIT = 65536
 _TLS_CHUNK = 16384
 """What is handed to OpenSSL at once: one record (RFC 8446 section 5.1), of which it sends all or, as far as it tells,
 nothing; of a longer chunk it may have sent whole records that are still counted."""
+_GATHER_LIMIT = 4096
+"""Corked chunks up to this size, in bytes, are copied into one."""
 _READ, _WRITE = 1, 2
 _CORK_LIMIT = CORK_LIMIT
 _WOULD_BLOCK = (BlockingIOError, SSLWantReadError, SSLWantWriteError)
@@ -83,6 +84,7 @@ class Transport:
         "_blocked",
         "_buffer",
         "_fd",
+        "_gathered",
         "_latest",
         "_loop",
         "_owner",
@@ -113,7 +115,9 @@ class Transport:
         self._loop = hub.loop
         self._read_watcher: Any = self._loop.io(self._fd, _READ)
         self._write_watcher: Any = None
-        self._queue: deque[Buffer] = deque()
+        self._queue: list[Buffer] = []
+        # What may still grow or change, as parts of the queue that have not been touched yet.
+        self._gathered: bytearray | None = None
         self._latest: bytearray | None = None
         self._write_error: OSError | None = None
         self._blocked = False
@@ -180,17 +184,33 @@ class Transport:
         if self.closed or self._write_error is not None:
             return
         try:
-            self._queue.append(chunk)
-            self.buffered += len(chunk)
-            if second is not None:
-                self._queue.append(second)
-                self.buffered += len(second)
+            if self.corked and second is None and type(chunk) is bytes and len(chunk) <= _GATHER_LIMIT:
+                self._gather(chunk)
+            else:
+                self._put(chunk)
+                if second is not None:
+                    self._put(second)
             if not self._blocked and (not self.corked or self.buffered >= _CORK_LIMIT):
                 self._write_out()
         except BaseException:
             # Thrown in by a signal handler or for want of memory: whether the chunks are counted is not known any more.
             self._fail(None)
             raise
+
+    def _gather(self, chunk: bytes) -> None:
+        gathered = self._gathered
+        if gathered is None:
+            gathered = bytearray(chunk)
+            self._put(gathered)
+            self._gathered = gathered
+        else:
+            gathered += chunk
+            self.buffered += len(chunk)
+
+    def _put(self, chunk: Buffer) -> None:
+        self._gathered = None
+        self._queue.append(chunk)
+        self.buffered += len(chunk)
 
     def write_latest(self, chunk: bytes) -> None:
         """Write a chunk that takes the place of the last one written so, if that still waits as a whole."""
@@ -223,6 +243,7 @@ class Transport:
     def _write_out(self) -> None:
         """Hand the kernel what it takes now, and let the hub go on when it takes more."""
         queue = self._queue
+        self._gathered = None
         try:
             while queue:
                 self._latest = None
@@ -249,36 +270,34 @@ class Transport:
     def _send_tls(self) -> int:
         """One attempt under TLS. OpenSSL wants one that failed repeated with the same bytes: then the head stays."""
         queue = self._queue
-        head = queue[0]
-        if len(head) > _TLS_CHUNK:
-            view = memoryview(queue.popleft())
-            queue.appendleft(view[_TLS_CHUNK:])
-            queue.appendleft(view[:_TLS_CHUNK])
+        if len(queue[0]) > _TLS_CHUNK:
+            view = memoryview(queue[0])
+            queue[:1] = [view[:_TLS_CHUNK], view[_TLS_CHUNK:]]
         elif not self._blocked and len(queue) > 1:
-            parts = []
-            size = 0
-            while queue and size + len(queue[0]) <= _TLS_CHUNK:
-                size += len(queue[0])
-                parts.append(queue.popleft())
-            queue.appendleft(b"".join(parts))
+            count = size = 0
+            while count < len(queue) and size + len(queue[count]) <= _TLS_CHUNK:
+                size += len(queue[count])
+                count += 1
+            queue[:count] = [b"".join(queue[:count])]
         try:
             return int(self._raw.send(queue[0]))  # gevent's SSLSocket says 0 where the others raise
         except _WOULD_BLOCK:
             return 0
 
     def _written(self, sent: int) -> None:
+        """So much of the queue's head is gone."""
         queue = self._queue
         self.buffered -= sent
         if not self.buffered:
             queue.clear()
             return
-        while sent:
-            head = queue[0]
-            if len(head) > sent:
-                queue[0] = memoryview(head)[sent:]
-                return
-            sent -= len(head)
-            queue.popleft()
+        whole = 0
+        while sent >= len(queue[whole]):
+            sent -= len(queue[whole])
+            whole += 1
+        if sent:
+            queue[whole] = memoryview(queue[whole])[sent:]
+        del queue[:whole]
 
     def _watch_writable(self, blocked: bool) -> None:
         if blocked is self._blocked:
@@ -296,9 +315,7 @@ class Transport:
         if self.closed:
             return
         self._write_error = error or BrokenPipeError("a write was broken off")
-        self._queue.clear()
-        self._latest = None
-        self.buffered = 0
+        self._drop()
         self._watch_writable(False)
         owner = self._owner
         if error is None:
@@ -306,6 +323,11 @@ class Transport:
             owner.stream_ended(None)
         else:
             owner.write_failed(error)
+
+    def _drop(self) -> None:
+        self._queue.clear()
+        self._gathered = self._latest = None
+        self.buffered = 0
 
     def _half_close(self) -> None:
         self._shutdown = False
@@ -319,9 +341,7 @@ class Transport:
             return
         self.closed = True
         self.reading = False
-        self._queue.clear()
-        self._latest = None
-        self.buffered = 0
+        self._drop()
         for watcher in (self._read_watcher, self._write_watcher):
             if watcher is not None:
                 watcher.stop()

@@ -1,6 +1,6 @@
 cimport cython
 
-from geventws.kernels cimport now
+from geventws.kernels cimport now, switch
 from geventws.protocol cimport Protocol
 from geventws.sending cimport SendingConnection
 from geventws.transport cimport Transport
@@ -17,8 +17,15 @@ cdef class WebSocket(SendingConnection):
     cdef public object environ
     cdef public object data
 
-    @cython.locals(protocol=Protocol, time=double, whole=bint)
+    @cython.locals(protocol=Protocol, messages=list, time=double, whole=bint)
     cpdef object _next_item(self, object timeout, bint streams)
+    cdef _let_hub_run(self, double time)
+    @cython.locals(messages=list)
+    cdef _wait_for_item(self, object timeout, bint streams)
+    @cython.locals(protocol=Protocol)
+    cdef _suspend_reader(self)
+    cdef _suspend_reader_for(self, object timeout)
+    cdef _poll(self)
     @cython.locals(transport=Transport)
     cdef _cork_batch(self, double time, bint more)
 

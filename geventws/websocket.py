@@ -16,7 +16,7 @@ from .exceptions import ConcurrencyError, ConnectionClosedOK
 from .frames import FIN, MAX_CONTROL_PAYLOAD, Buffer, CloseCode, CloseFrame, Opcode, Side
 from .handshake import Agreement
 from .http11 import Request, Response
-from .kernels import now
+from .kernels import now, switch
 from .options import Options
 from .protocol import Fragment, Message, Ping, Pong, State
 from .sending import SendingConnection
@@ -175,12 +175,12 @@ class WebSocket(SendingConnection):
         while True:
             if not messages:
                 self._wait_for_item(timeout, streams)
-            time = now()
-            if time - self._shared.ran_at > _YIELD_AFTER:
-                self._shared.ran_at = time
-                if getcurrent() is not self._hub:
-                    sleep(0)
-                continue
+                time = self._shared.ran_at
+            else:
+                time = now()
+                if time - self._shared.ran_at > _YIELD_AFTER:
+                    self._let_hub_run(time)
+                    continue
             item = messages[0]
             whole = type(item) is str or type(item) is bytes
             if not whole and not streams and isinstance(item, Fragment):
@@ -188,11 +188,16 @@ class WebSocket(SendingConnection):
             protocol.take()
             if not self._transport.reading:
                 self._resume_parsing()
-            if self._auto_cork:
+            if self._auto_cork and (messages or self._auto_corked):
                 self._cork_batch(time, bool(messages))
             if whole or not isinstance(item, Ping | Pong):
                 return item
             self._call_back(item)
+
+    def _let_hub_run(self, time: float) -> None:
+        self._shared.ran_at = time
+        if getcurrent() is not self._hub:
+            sleep(0)
 
     def _call_back(self, item: Ping | Pong) -> None:
         function = self._on_ping if isinstance(item, Ping) else self._on_pong
@@ -209,7 +214,7 @@ class WebSocket(SendingConnection):
             self._auto_corked = True
             self._cork_began = time
             if not self._dispatching:
-                self._hub.loop.run_callback(self._uncork)
+                self._uncork_later()
         elif time - self._cork_began > _WRITE_AFTER:
             self._cork_began = time
             transport.flush()
@@ -222,7 +227,7 @@ class WebSocket(SendingConnection):
         if streams:
             self._protocol.stream()
         if not messages and timeout is not None and timeout <= 0:
-            self._transport.poll()
+            self._poll()
         if messages:
             return
         if self._is_finished():
@@ -231,24 +236,44 @@ class WebSocket(SendingConnection):
         self._must_not_be_hub()
         if timeout is not None and timeout <= 0:
             raise TimeoutError("no message is there")
-        timer = Timeout.start_new(timeout) if timeout is not None else None
         try:
-            while not messages and not self._is_finished():
-                self._reader = getcurrent()
-                self._hub.switch()
-        except Timeout as error:
-            if error is not timer:
-                raise
-            if not messages:
-                raise TimeoutError(f"no message came within {timeout} s") from None
+            if timeout is None:
+                self._suspend_reader()
+            else:
+                self._suspend_reader_for(timeout)
         finally:
-            self._reader = None
-            if timer is not None:
-                timer.close()
             if streams and not messages:
                 self._protocol.stop_streaming()
         if not messages:
             self._raise_closed()
+
+    def _suspend_reader(self) -> None:
+        """Wait in the hub until there is something to tell. What lies on the stack here, each idle connection holds."""
+        protocol = self._protocol
+        try:
+            while not protocol.messages and not self._is_finished():
+                self._reader = getcurrent()
+                switch(self._hub)
+        finally:
+            self._reader = None
+
+    def _suspend_reader_for(self, timeout: float) -> None:
+        timer = Timeout.start_new(timeout)
+        try:
+            self._suspend_reader()
+        except Timeout as error:
+            if error is not timer:
+                raise
+            if not self._protocol.messages:
+                raise TimeoutError(f"no message came within {timeout} s") from None
+        finally:
+            timer.close()
+
+    def _poll(self) -> None:
+        """Read what is there. This is not a turn of the hub, which a greenlet that polls must not keep from running."""
+        ran_at = self._shared.ran_at
+        self._transport.poll()
+        self._shared.ran_at = ran_at
 
     # Back-pressure
 

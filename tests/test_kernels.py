@@ -7,10 +7,10 @@ import random
 import socket
 import sys
 import time
-from collections import deque
 from pathlib import Path
 from types import ModuleType
 
+import greenlet
 import pytest
 
 import geventws.kernels
@@ -164,10 +164,10 @@ class TestSockets:
 
     def test_chunks_are_written_in_one_go(self, kernels, sockets) -> None:
         left, right = sockets
-        chunks = deque([b"a", bytearray(b"bc"), memoryview(b"def")])
+        chunks = [b"a", bytearray(b"bc"), memoryview(b"def")]
         assert kernels.transmit_many(left, left.fileno(), chunks) == 6
         assert right.recv(10) == b"abcdef"
-        assert kernels.transmit_many(left, left.fileno(), deque([b"x"] * 100)) == 64
+        assert kernels.transmit_many(left, left.fileno(), [b"x"] * 100) == 64
         kernels.transmit(left, left.fileno(), bytes(10_000_000))
         assert kernels.transmit_many(left, left.fileno(), chunks) == -1
 
@@ -177,9 +177,24 @@ class TestSockets:
         with pytest.raises(OSError):
             kernels.transmit(left, left.fileno(), b"abc")
         with pytest.raises(OSError):
-            kernels.transmit_many(left, left.fileno(), deque([b"a", b"b"]))
+            kernels.transmit_many(left, left.fileno(), [b"a", b"b"])
 
 
 def test_the_clock_is_the_one_that_is_never_set(kernels) -> None:
     before = time.monotonic()
     assert before <= kernels.now() <= time.monotonic()
+
+
+class TestSwitch:
+    def test_it_switches_to_a_greenlet_and_comes_back(self, kernels) -> None:
+        seen = []
+        other = greenlet.greenlet(lambda: seen.append("there"), parent=greenlet.getcurrent())
+        kernels.switch(other)
+        assert seen == ["there"]
+
+    def test_what_the_other_side_raises_comes_out(self, kernels) -> None:
+        def fail() -> None:
+            raise KeyError("there")
+
+        with pytest.raises(KeyError):
+            kernels.switch(greenlet.greenlet(fail, parent=greenlet.getcurrent()))
