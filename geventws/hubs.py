@@ -14,8 +14,8 @@ from .offload import Offload
 if TYPE_CHECKING:
     from gevent.hub import Hub
 
-READ_SIZE = 65536
-"""How many bytes are read at once at the most."""
+READ_SIZE = 262144
+"""How many bytes are read at once at the most. Messages that are read whole are not copied together."""
 
 
 class Shared:

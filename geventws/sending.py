@@ -87,7 +87,7 @@ class SendingConnection(Connection):
         elif len(payload) <= INLINE_DEFLATE:
             self._write_compressed(first | RSV1, payload)
         else:
-            self._take_turn(lambda: self._write_compressed(first | RSV1, payload))
+            self._take_turn(self._write_compressed, first | RSV1, payload)
 
     def send_json(self, value: Any) -> None:
         """Send a value as JSON text; raises TypeError or ValueError where JSON has no word for it."""
@@ -145,7 +145,7 @@ class SendingConnection(Connection):
         """One message in as many frames as there are fragments, and an empty last one (RFC 6455 section 5.4)."""
         if self._turn is not None or self._senders or self._transport.buffered > _HIGH_WATER:
             self._wait_for_turn(timeout)
-        self._take_turn(lambda: self._write_fragments(fragments, text, compress, timeout))
+        self._take_turn(self._write_fragments, fragments, text, compress, timeout)
 
     def _write_fragments(
         self, fragments: Iterable[Sendable], text: bool | None, compress: bool | None, timeout: float | None
@@ -177,13 +177,13 @@ class SendingConnection(Connection):
             rsv1 = 0 if first & 0x0F == Opcode.CONTINUATION else RSV1
             self._write_compressed(first | rsv1, payload, bool(first & FIN))
 
-    def _take_turn(self, write: Callable[[], None]) -> None:
+    def _take_turn(self, write: Callable[..., None], *arguments: Any) -> None:
         """Let nobody else write a message meanwhile. The turn is given back twice: what a signal's handler raises in
         between two lines cannot hit both, and a turn that stays taken would keep everybody waiting."""
         try:
             try:
                 self._turn = getcurrent()
-                write()
+                write(*arguments)
             finally:
                 self._end_turn()
         finally:
