@@ -93,6 +93,7 @@ class Connection(Owner):
         settings: PerMessageDeflate | None,
         options: Options,
         on_closed: Callable[[Any], None] | None,
+        remote_address: Any,
     ) -> None:
         common = shared()
         self._shared = common
@@ -113,7 +114,7 @@ class Connection(Owner):
             validate_utf8=options.validate_utf8,
         )
         self.local_address = sock.getsockname()
-        self.remote_address = _peer_name(sock)
+        self.remote_address = remote_address or _peer_name(sock)
         self.latency: float | None = None
         self.last_received = common.ran_at = now()  # the opening handshake waited in the hub
         self._on_closed = on_closed

@@ -23,6 +23,17 @@ _FORBIDDEN = CONTROLS - {"\t"}
 _TEXT = bytes(byte for byte in range(256) if chr(byte) not in _FORBIDDEN)
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+# Names as they are mostly spelled, so that each connection need not hold strings of its own.
+_COMMON_NAMES = {
+    name: (name.lower(), name)
+    for name in (
+        *("Host", "Connection", "Upgrade", "Origin", "Cookie", "Date", "Authorization", "User-Agent"),
+        *("Accept", "Accept-Encoding", "Accept-Language", "Cache-Control", "Pragma"),
+        *("Sec-WebSocket-Key", "Sec-WebSocket-Version", "Sec-WebSocket-Accept"),
+        *("Sec-WebSocket-Extensions", "Sec-WebSocket-Protocol"),
+        *("X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP"),
+    )
+}
 
 
 class Headers:
@@ -35,11 +46,11 @@ class Headers:
     The length and the iteration count each name once; `items` gives every field.
     """
 
-    __slots__ = ("_fields", "_values")
+    __slots__ = ("_fields",)
 
     def __init__(self, items: HeadersLike = None) -> None:
-        self._fields: list[tuple[str, str]] = []
-        self._values: dict[str, list[str]] = {}
+        # Each field's name in lower case, its name and its value.
+        self._fields: list[tuple[str, str, str]] = []
         if items is not None:
             for name, value in items.items() if isinstance(items, (Headers, Mapping)) else items:
                 self.add(name, value)
@@ -51,22 +62,23 @@ class Headers:
 
     def get(self, name: str, default: str | None = None) -> str | None:
         """The value of ``name``; the values of repeated fields are joined by commas (RFC 7230 section 3.2.2)."""
-        values = self._values.get(name.lower())
-        return default if values is None else ", ".join(values)
+        values = self.get_all(name)
+        return ", ".join(values) if values else default
 
     def get_all(self, name: str) -> list[str]:
         """The values of all fields called ``name``."""
-        return list(self._values.get(name.lower(), ()))
+        wanted = name.lower()
+        return [value for key, _, value in self._fields if key == wanted]
 
     def items(self) -> list[tuple[str, str]]:
         """All fields, in order."""
-        return list(self._fields)
+        return [(name, value) for _, name, value in self._fields]
 
     def keys(self) -> list[str]:
         """Each name once, spelled as where it came first."""
         names: dict[str, str] = {}
-        for name, _ in self._fields:
-            names.setdefault(name.lower(), name)
+        for key, name, _ in self._fields:
+            names.setdefault(key, name)
         return list(names.values())
 
     def copy(self) -> Headers:
@@ -86,34 +98,42 @@ class Headers:
         self._append(name, value)
 
     def __delitem__(self, name: str) -> None:
-        key = name.lower()
-        del self._values[key]
-        self._fields = [field for field in self._fields if field[0].lower() != key]
+        unwanted = name.lower()
+        if unwanted not in self:
+            raise KeyError(unwanted)
+        self._fields = [field for field in self._fields if field[0] != unwanted]
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and name.lower() in self._values
+        return isinstance(name, str) and bool(self.get_all(name))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.keys())
 
     def __len__(self) -> int:
-        return len(self._values)
+        return len(self.keys())
 
     def __eq__(self, other: object) -> bool:
         """Whether both have the same values for the same names; the order of different names does not matter."""
-        return self._values == other._values if isinstance(other, Headers) else NotImplemented
+        if not isinstance(other, Headers):
+            return NotImplemented
+        # Sorting is stable: the values of one name stay in their order.
+        mine, others = (sorted(headers._fields, key=_key_of) for headers in (self, other))
+        return [(key, value) for key, _, value in mine] == [(key, value) for key, _, value in others]
 
     def __repr__(self) -> str:
-        return f"Headers({self._fields})"
+        return f"Headers({self.items()})"
 
     def serialize(self) -> str:
         """The lines of these fields, each with its line end."""
-        return "".join([f"{name}: {value}\r\n" for name, value in self._fields])
+        return "".join([f"{name}: {value}\r\n" for _, name, value in self._fields])
 
     def _append(self, name: str, value: str) -> None:
-        value = value.strip(WHITESPACE)
-        self._fields.append((name, value))
-        self._values.setdefault(name.lower(), []).append(value)
+        key, name = _COMMON_NAMES.get(name) or (name.lower(), name)
+        self._fields.append((key, name, value.strip(WHITESPACE)))
+
+
+def _key_of(field: tuple[str, str, str]) -> str:
+    return field[0]
 
 
 HeadersLike = Headers | Mapping[str, str] | Iterable[tuple[str, str]] | None

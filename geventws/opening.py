@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from gevent import Timeout
 from gevent.socket import wait_read, wait_write
 
+from .exceptions import HandshakeError
+from .frames import Buffer
+from .http11 import refusal
 from .kernels import now
 from .transport import half_close
 
@@ -74,15 +77,24 @@ class Deadline:
             return
         self._timeout.close()
         if error is self._timeout:
-            raise TimeoutError(f"{self.step} took too long: the deadline of {self._seconds} s has passed") from None
+            raise TimeoutError(too_late(self.step, self._seconds)) from None
+
+
+def too_late(step: str, seconds: float | None) -> str:
+    """What an error says of a deadline that has passed."""
+    return f"{step} took too long: the deadline of {seconds} s has passed"
+
+
+def request_timeout(text: str) -> HandshakeError:
+    """The error for a client that was too slow with its request (RFC 7231 section 6.5.7)."""
+    return HandshakeError(text, refusal(408, text))
 
 
 def introduce(request: Request, sock: Any) -> None:
     """Tell the request who is at the other end of its socket."""
-    try:
-        request.remote_address = sock.getpeername()
-    except OSError:
-        pass  # gone already; reading or writing will tell
+    if request.remote_address is None:
+        with suppress(OSError):  # gone already; reading or writing will tell
+            request.remote_address = sock.getpeername()
     if hasattr(sock, "getpeercert"):
         request.peer_certificate = sock.getpeercert()
 
@@ -99,7 +111,15 @@ def receive(sock: Any) -> bytes:
             wait_write(sock.fileno())
 
 
-def send_all(sock: Any, data: bytes) -> None:
+def try_to_send(sock: Any, data: bytes) -> memoryview:
+    """Write what goes without waiting, as an answer's few lines nearly always do; returns what is left."""
+    left = memoryview(data)
+    with suppress(BlockingIOError, SSLWantReadError, SSLWantWriteError):
+        left = left[sock.send(left) :]
+    return left
+
+
+def send_all(sock: Any, data: Buffer) -> None:
     """Write all of it, waiting where the peer is slow."""
     left = memoryview(data)
     while left:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _socket
 import errno
 import logging
 import os
@@ -17,11 +18,12 @@ from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 from gevent.server import StreamServer
 
+from .arrivals import Arrivals
 from .exceptions import ConnectionClosed, HandshakeError
 from .frames import CloseCode, CloseFrame
-from .http11 import RequestParser, refusal
+from .http11 import Request, RequestParser
 from .kernels import now
-from .opening import Deadline, read_head
+from .opening import Deadline, read_head, request_timeout
 from .protocol import State
 from .tls import checked_context, start_tls
 from .upgrade import Clients, Upgrader
@@ -93,6 +95,7 @@ class WebSocketServer(StreamServer):
         self._ssl_context = _server_context(ssl_context, certfile, keyfile)
         # What runs now: each connection's greenlet, and its WebSocket once there is one.
         self._connections: dict[Any, WebSocket | None] = {}
+        self._arrivals: Arrivals | None = None
         self._gone = Event()
         self._stopping = BoundedSemaphore()
         self._own_path: Any = None
@@ -153,7 +156,10 @@ class WebSocketServer(StreamServer):
     def do_read(self) -> Any:
         """Accept a connection, in the hub. One that has failed already is passed over (see accept(2))."""
         try:
-            accepted = super().do_read()
+            # What it returns does not wait by itself, which is all the same here, and is much lighter than gevent's.
+            descriptor, address = self.socket._accept()  # type: ignore[attr-defined]
+        except BlockingIOError:
+            return None
         except OSError as error:
             if self.is_fatal_error(error):
                 raise
@@ -161,7 +167,11 @@ class WebSocketServer(StreamServer):
                 self._pause_accepting(error)
             return None
         self._accept_delay = self.min_delay
-        return accepted
+        sock = _socket.socket(self.socket.family, self.socket.type, self.socket.proto, descriptor)
+        sock.settimeout(0)
+        if self.socket.family in _TCP:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return sock, address
 
     def _pause_accepting(self, error: OSError) -> None:
         """There are no descriptors, say, or there is no memory: try again soon, and ever later."""
@@ -175,14 +185,40 @@ class WebSocketServer(StreamServer):
 
     # Serving
 
+    def do_handle(self, sock: Any, address: Any) -> None:
+        """In the hub: wait for the request, or leave that to a greenlet where TLS comes first or a pool counts them."""
+        if self.pool is not None or self.ssl_enabled:
+            super().do_handle(sock, address)
+            return
+        if self._arrivals is None:
+            self._arrivals = Arrivals(self._upgrader.open_timeout, self._arrived, self._refused)
+        self._arrivals.add(sock, address)
+
+    def _arrived(self, sock: Any, address: Any, request: Request, head: bytes) -> None:
+        request.remote_address = address
+        self._begin(address, sock, self._upgrader.upgrade, request, sock, head)
+
+    def _refused(self, sock: Any, address: Any, error: HandshakeError) -> None:
+        self._begin(address, sock, self._upgrader.refuse, sock, error)
+
+    def _begin(self, address: Any, sock: Any, opening: Callable[..., WebSocket | None], *arguments: Any) -> None:
+        try:
+            self._spawn(self._serve, address, opening, *arguments)  # type: ignore[attr-defined]
+        except BaseException:
+            sock.close()
+            raise
+
     def handle(self, sock: Any, address: Any) -> None:
         """Serve one connection from its begin to its end, in its own greenlet."""
-        if not self.started:
-            return
+        if self.started:
+            self._serve(address, self._open, sock, address)
+
+    def _serve(self, address: Any, opening: Callable[..., WebSocket | None], *arguments: Any) -> None:
+        """Open a WebSocket, and run the handler where there is one."""
         me = gevent.getcurrent()
         self._connections[me] = None
         try:
-            ws = self._open(sock, address)
+            ws = opening(*arguments)
             if ws is not None:
                 self._connections[me] = ws
                 self._run(ws, address)
@@ -200,9 +236,6 @@ class WebSocketServer(StreamServer):
         try:
             try:
                 with Deadline(self._upgrader.open_timeout, "the request"):
-                    sock.settimeout(0)
-                    if sock.family in _TCP:
-                        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                     if self._ssl_context is not None:
                         stream = start_tls(sock, self._ssl_context, server_side=True)
                         secured = True
@@ -210,8 +243,9 @@ class WebSocketServer(StreamServer):
             except TimeoutError as error:
                 if not secured:
                     raise
-                raise HandshakeError(str(error), refusal(408, str(error))) from None
+                raise request_timeout(str(error)) from None
             if request is not None:
+                request.remote_address = address
                 ws = self._upgrader.upgrade(request, stream, parser.rest)
         except HandshakeError as error:
             self._upgrader.refuse(stream, error)
@@ -259,6 +293,8 @@ class WebSocketServer(StreamServer):
         frame = CloseFrame.checked(code, "")
         with self._stopping:
             self.close()
+            if self._arrivals is not None:
+                self._arrivals.close()
             me = gevent.getcurrent()
             for connection, ws in list(self._connections.items()):
                 if ws is not None:

@@ -12,7 +12,7 @@ from .exceptions import HandshakeError
 from .frames import Side
 from .handshake import Agreement, Origins, SelectSubprotocol, ServerHandshake, is_upgrade, protected_headers
 from .http11 import Request, Response, http_date, refusal
-from .opening import Deadline, hang_up, introduce, send_all
+from .opening import Deadline, hang_up, introduce, send_all, try_to_send
 from .options import Options, checked_timeout, deflate_settings
 from .websocket import WebSocket
 
@@ -243,8 +243,10 @@ class Upgrader:
         """Write the answer; False where the peer is gone or does not read."""
         try:
             sock.settimeout(0)
-            with Deadline(self.open_timeout, "writing the answer"):
-                send_all(sock, response.serialize())
+            left = try_to_send(sock, response.serialize())
+            if left:
+                with Deadline(self.open_timeout, "writing the answer"):
+                    send_all(sock, left)
         except OSError as error:
             logger.info("could not answer an opening handshake: %s", error)
             sock.close()

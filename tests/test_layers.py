@@ -11,7 +11,8 @@ PACKAGE = Path(__file__).resolve().parents[1] / "geventws"
 CORE = ["version", "exceptions", "kernels", "frames", "headers", "http11", "body", "url"]
 CORE += ["deflate", "handshake", "protocol"]
 SHELL = ["transport", "heartbeat", "offload", "hubs", "options", "connection", "sending", "websocket"]
-SHELL += ["opening", "tls", "dial", "client", "upgrade", "server", "handlers", "demo", "console", "__main__"]
+SHELL += ["opening", "arrivals", "tls", "dial", "client", "upgrade", "server", "handlers", "demo", "console"]
+SHELL += ["__main__"]
 ORDER = CORE + SHELL
 IO = {"gevent", "greenlet", "socket", "_socket", "ssl", "select", "selectors", "threading", "asyncio"}
 

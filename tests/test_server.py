@@ -33,6 +33,11 @@ def echo(ws: WebSocket) -> None:
         ws.send(message)
 
 
+def is_idle(server: WebSocketServer) -> bool:
+    """Whether it has no connection, not even one whose request has not come."""
+    return not server._connections and not server._arrivals
+
+
 class Place:
     """Starts servers on one kind of transport and makes raw connections to them."""
 
@@ -198,7 +203,7 @@ def test_client_that_goes_is_no_error(
     leave(tcp.open(server))
     wait_until(lambda: ended)
     assert isinstance(ended[0], ConnectionClosedOK | ConnectionClosedError)
-    wait_until(lambda: not server._connections)
+    wait_until(lambda: is_idle(server))
     assert not errors(caplog)
 
 
@@ -415,7 +420,7 @@ def test_connection_without_a_request_is_no_error(place: Place, caplog: pytest.L
         sock.sendall(begin)
         let_hub_run()
         sock.close()
-    wait_until(lambda: not server._connections)
+    wait_until(lambda: is_idle(server))
     assert not caplog.records
 
 
@@ -426,7 +431,7 @@ def test_reset_before_the_request_is_one_line(tcp: Place, caplog: pytest.LogCapt
     sock.sendall(b"GET")
     let_hub_run()
     reset(sock)
-    wait_until(lambda: not server._connections)
+    wait_until(lambda: is_idle(server))
     assert [record.levelname for record in caplog.records] == ["INFO"]
 
 
@@ -441,7 +446,7 @@ def test_failed_tls_handshake_is_one_line(tls: Place, caplog: pytest.LogCaptureF
     sock.sendall(data)
     let_hub_run()
     sock.close()
-    wait_until(lambda: not server._connections)
+    wait_until(lambda: is_idle(server))
     assert [record.levelname for record in caplog.records] == ["INFO"]
     assert tls.open(server)
 
@@ -891,14 +896,14 @@ def test_stop_gives_up_on_handlers_that_do_not_die(tcp: Place, monkeypatch: pyte
     assert watch.seconds < 1
     peer.send_close(1001)
     finish.set()
-    wait_until(lambda: not server._connections)
+    wait_until(lambda: is_idle(server))
 
 
 def test_stop_ends_connections_that_are_not_open_yet(place: Place) -> None:
     server = place.start()
     sock = place.dial(server)
     sock.sendall(b"" if place.transport == "tls" else b"GET /")
-    wait_until(lambda: server._connections)
+    wait_until(lambda: not is_idle(server))
     with stopwatch() as watch:
         server.stop()
     assert watch.seconds < 1
@@ -929,7 +934,7 @@ def test_handler_may_stop_the_server(tcp: Place) -> None:
         peer.send_close(1001)
         peer.read_eof()
         peer.sock.close()
-    wait_until(lambda: not server._connections)
+    wait_until(lambda: is_idle(server))
     assert server.closed
 
 
@@ -995,7 +1000,7 @@ def test_connections_leave_no_garbage(tcp: Place) -> None:
         peer.send_close()
         peer.read_close()
         peer.sock.close()
-    wait_until(lambda: not server._connections and not server.clients)
+    wait_until(lambda: is_idle(server) and not server.clients)
     let_hub_run()
     gc.collect()
     assert not [thing for thing in gc.get_objects() if isinstance(thing, WebSocket)]

@@ -1,0 +1,137 @@
+"""Connections whose request has not come yet. The hub reads their heads, so that none of them takes a greenlet.
+
+This serves plain connections. Where TLS comes first, or greenlets are counted, a greenlet reads the head
+(`opening.read_head`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from .exceptions import HandshakeError
+from .http11 import Request, RequestParser
+from .hubs import shared
+from .kernels import now, receive
+from .opening import request_timeout, too_late
+
+logger = logging.getLogger("geventws")
+
+_READ = 1
+_SHORTEST = 0.001
+"""libuv has no shorter timers, in seconds."""
+
+
+class Arrivals:
+    """The connections of one server, in the order in which they came and will be given up.
+
+    All calls come from the hub, and so do those of the two functions, which have the socket from then on.
+
+    Args:
+        timeout: how long the request may take, in seconds; None for ever.
+        arrived: called with the socket, its address, the request and the bytes behind its head.
+        refused: called with the socket, its address and the HandshakeError where no request came of it.
+    """
+
+    def __init__(
+        self,
+        timeout: float | None,
+        arrived: Callable[[Any, Any, Request, bytes], object],
+        refused: Callable[[Any, Any, HandshakeError], object],
+    ) -> None:
+        common = shared()
+        self._loop = common.hub.loop
+        self._buffer = common.buffer
+        self._timeout = timeout
+        self._arrived = arrived
+        self._refused = refused
+        self._waiting: dict[_Arrival, None] = {}
+        self._timer: Any = None
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, sock: Any, address: Any) -> None:
+        """Wait for the request of a connection; the socket is non-blocking, and ours from now on."""
+        arrival = _Arrival(sock, address, self._loop.io(sock.fileno(), _READ))
+        arrival.came_at = now()
+        self._waiting[arrival] = None
+        arrival.watcher.start(self._on_readable, arrival)
+        if self._timer is None and self._timeout is not None:
+            self._start_timer(self._timeout)
+
+    def close(self) -> None:
+        """Give up all of them."""
+        while self._waiting:
+            self._give_up(next(iter(self._waiting)))
+
+    def _on_readable(self, arrival: _Arrival) -> None:
+        sock = arrival.sock
+        try:
+            size = receive(sock, sock.fileno(), self._buffer)
+        except OSError as error:
+            logger.info("the connection from %s ended before it was open: %s", arrival.address, error)
+            size = 0
+        if size == 0:
+            self._give_up(arrival)
+        elif size > 0:
+            self._take(arrival, bytes(memoryview(self._buffer)[:size]))
+
+    def _take(self, arrival: _Arrival, data: bytes) -> None:
+        parser = arrival.parser
+        try:
+            request = parser.feed(data)
+        except HandshakeError as error:
+            self._leave(arrival)
+            self._refused(arrival.sock, arrival.address, error)
+            return
+        if request is not None:
+            self._leave(arrival)
+            self._arrived(arrival.sock, arrival.address, request, parser.rest)
+
+    def _give_up(self, arrival: _Arrival) -> None:
+        self._leave(arrival)
+        arrival.sock.close()
+
+    def _leave(self, arrival: _Arrival) -> None:
+        """The descriptor is not watched any more, and may be watched by others, or closed."""
+        del self._waiting[arrival]
+        arrival.watcher.stop()
+        arrival.watcher.close()
+        if not self._waiting and self._timer is not None:
+            self._stop_timer()
+
+    def _start_timer(self, seconds: float) -> None:
+        self._timer = self._loop.timer(max(_SHORTEST, seconds), ref=False)
+        self._timer.start(self._expire)
+
+    def _stop_timer(self) -> None:
+        self._timer.stop()
+        self._timer.close()
+        self._timer = None
+
+    def _expire(self) -> None:
+        assert self._timeout is not None
+        oldest_allowed = now() - self._timeout
+        for arrival in list(self._waiting):
+            if arrival.came_at > oldest_allowed:
+                break
+            self._leave(arrival)
+            self._refused(arrival.sock, arrival.address, request_timeout(too_late("the request", self._timeout)))
+        if self._waiting:
+            self._stop_timer()
+            self._start_timer(next(iter(self._waiting)).came_at - oldest_allowed)
+
+
+class _Arrival:
+    """One connection."""
+
+    __slots__ = ("address", "came_at", "parser", "sock", "watcher")
+
+    def __init__(self, sock: Any, address: Any, watcher: Any) -> None:
+        self.sock = sock
+        self.address = address
+        self.watcher = watcher
+        self.parser = RequestParser()
+        self.came_at = 0.0
