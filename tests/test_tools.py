@@ -10,11 +10,12 @@ from typing import Any
 import gevent
 import pytest
 from gevent import get_hub, socket, ssl
+from gevent.select import select
 from tools import wire
 from tools.checker import Deflate, StreamChecker, StreamError
 from tools.faults import ERRORS, LineFault, SwitchFault, attempt, functions_of, start_attempt, thrown_later
 from tools.leaks import Snapshot
-from tools.links import half_close, reset, tcp_pair, tls_pair, truncate
+from tools.links import half_close, read_tickets, reset, tcp_pair, tls_pair, truncate
 from tools.peer import Peer
 from tools.timing import let_hub_run, stopwatch, wait_until
 from tools.wire import BINARY, CLOSE, CONTINUATION, PING, PONG, RSV1, RSV2, RSV3, TEXT, Frame, close_payload, frame
@@ -96,6 +97,7 @@ class TestCheckerAccepts:
             assert [seen.opcode for seen in checker.frames] == [1, 2, 9, 0, 10, 0, 2, 8]
 
     def test_what_another_library_sends(self) -> None:
+        pytest.importorskip("websockets")
         from websockets.client import ClientProtocol
         from websockets.extensions.permessage_deflate import PerMessageDeflate
         from websockets.protocol import State
@@ -251,6 +253,7 @@ class TestCheckerRefuses:
 @pytest.fixture
 def peers(link: tuple[Any, Any]) -> tuple[Peer, Peer]:
     client, server = link
+    read_tickets(client)
     return Peer(client, client=True), Peer(server, client=False)
 
 
@@ -579,6 +582,15 @@ class TestLinks:
         assert server.recv(10) == b""
         server.sendall(b"x")
         assert client.recv(10) == b"x"
+
+    def test_read_tickets_leaves_nothing_unread(self, client_context: Any, server_context: Any) -> None:
+        client, server = tls_pair(client_context, server_context)
+        assert select([client], [], [], 0)[0] == [client]
+        read_tickets(client)
+        assert select([client], [], [], 0)[0] == []
+        client.close()
+        assert server.recv(10) == b""
+        server.close()
 
     def test_truncate_ends_tls_without_notice(self, client_context: Any, server_context: Any) -> None:
         client, server = tls_pair(client_context, server_context)

@@ -49,6 +49,18 @@ def tls_pair(
     return secure_client, accepting.get()
 
 
+def read_tickets(client: Any) -> None:
+    """Take in the session tickets that follow a TLS handshake, before any data comes.
+
+    The kernel resets a connection that is closed with them unread, and later Pythons tell a reset from an end of TLS.
+    """
+    if isinstance(client, ssl.SSLSocket):
+        client.settimeout(0)
+        with suppress(ssl.SSLWantReadError):
+            client.recv(1)
+        client.settimeout(None)
+
+
 def set_buffers(sock: Any, size: int | None) -> None:
     if size is not None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)

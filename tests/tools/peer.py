@@ -148,4 +148,5 @@ class Peer:
         reset(self.sock)
 
     def close(self) -> None:
+        """Close; it is a reset when something was left unread, which may be a TLS client's session tickets."""
         self.sock.close()
