@@ -177,7 +177,7 @@ def test_in_a_browser_tabs_talk_to_each_other_and_the_charts_move() -> None:
         for chart in ("latency", "rate"):
             points = f"Number(document.querySelector('#{chart}').dataset.points)"
             drawn = f"document.querySelector('#{chart}').toDataURL()"
-            seen, picture = one.evaluate(points), one.evaluate(drawn)
+            seen, picture = one.wait_for(points), one.evaluate(drawn)
             one.wait_for(f"{points} >= {seen + 5} && {drawn} !== {json.dumps(picture)}")
         assert one.evaluate("Number(document.querySelector('#latency-now').textContent) > 0")
 
