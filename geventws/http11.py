@@ -324,16 +324,26 @@ class _HeadParser(Generic[Head]):
         """
         self._buffer += data
         limit = min(len(self._buffer), self._max_size)
-        while (end := self._buffer.find(b"\n", self._checked, limit)) >= 0:
-            # A bare CR or LF stays in the line, where it is a control character like any other.
-            line = bytes(self._buffer[self._line : end + 1]).removesuffix(b"\r\n")
-            self._line = self._checked = end + 1
-            self._check_bytes(line)
-            if (head := self._take(line.decode("latin-1"))) is not None:
-                self.rest = bytes(self._buffer[self._line :])
-                self._buffer.clear()
-                return head
+        end = self._buffer.rfind(b"\n", self._checked, limit) + 1
+        if end and (head := self._take_lines(bytes(self._buffer[self._line : end]))) is not None:
+            self.rest = bytes(self._buffer[self._line :])
+            self._buffer.clear()
+            return head
         self._check_tail(limit)
+        return None
+
+    def _take_lines(self, lines: bytes) -> Head | None:
+        """Take whole lines, up to the one that ends the head."""
+        # One look at all of them, and one at each line only where there is something to find.
+        clean = not lines.replace(b"\r\n", b"").translate(None, _TEXT)
+        for line in lines.split(b"\n")[:-1]:
+            self._line += len(line) + 1
+            self._checked = self._line
+            if not clean:
+                # A bare CR or LF is a control character like any other.
+                self._check_bytes((line + b"\n").removesuffix(b"\r\n"))
+            if (head := self._take(line[:-1].decode("latin-1"))) is not None:
+                return head
         return None
 
     def _check_tail(self, limit: int) -> None:
@@ -368,7 +378,7 @@ class _HeadParser(Generic[Head]):
         name, colon, value = line.partition(":")
         if not colon:
             self._fail(400, "a header line has no colon")
-        if not is_token(name):
+        if name not in _COMMON_NAMES and not is_token(name):
             self._fail(400, "a header's name is not a token")
         headers._append(name, value)
 

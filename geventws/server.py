@@ -99,6 +99,7 @@ class WebSocketServer(StreamServer):
         self._gone = Event()
         self._stopping = BoundedSemaphore()
         self._own_path: Any = None
+        self._kind = (-1, -1, -1)
         self._accept_delay: float = self.min_delay
         super().__init__(listener, backlog=backlog, spawn=spawn)
 
@@ -129,6 +130,7 @@ class WebSocketServer(StreamServer):
         if fresh and self.family == socket.AF_UNIX:
             _remove_stale_socket(self.address)
         super().init_socket()
+        self._kind = (int(self.socket.family), int(self.socket.type), self.socket.proto)
         if self.family in _TCP:
             self.address = self.address[:2]
         elif fresh:
@@ -167,9 +169,9 @@ class WebSocketServer(StreamServer):
                 self._pause_accepting(error)
             return None
         self._accept_delay = self.min_delay
-        sock = _socket.socket(self.socket.family, self.socket.type, self.socket.proto, descriptor)
+        sock = _socket.socket(*self._kind, descriptor)
         sock.settimeout(0)
-        if self.socket.family in _TCP:
+        if self._kind[0] in _TCP:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return sock, address
 
