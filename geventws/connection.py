@@ -248,12 +248,16 @@ class Connection(Owner):
     def is_listening(self) -> bool:
         return self._transport.reading
 
+    @property
+    def stuck_since(self) -> float | None:
+        return self._transport.stuck_since
+
     def send_heartbeat(self) -> None:
         if self._protocol.close_sent is None:
             self._send_ping(self._new_ping_data(), None)
 
-    def peer_is_dead(self) -> None:
-        self._end(f"the peer was silent for {self._options.ping_timeout} s after a ping", None)
+    def peer_is_dead(self, why: str) -> None:
+        self._end(why, None)
 
     def _new_ping_data(self) -> bytes:
         data = os.urandom(4)

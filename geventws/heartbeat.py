@@ -3,6 +3,9 @@
 A connection from which nothing was received for ``ping_interval`` seconds is sent a ping. When then nothing is
 received for ``ping_timeout`` seconds, the peer is taken for dead. Any received byte counts as life, so that a busy
 connection is never pinged.
+
+While a connection does not read, the pong would lie unread. What it can still see then is whether the peer takes what
+is written: where something waits to be written and nothing was taken for both times together, the peer is dead too.
 """
 
 from __future__ import annotations
@@ -30,10 +33,14 @@ class Patient(Protocol):
     def is_listening(self) -> bool:
         """Whether the connection reads at present; while it does not, silence tells nothing."""
 
+    @property
+    def stuck_since(self) -> float | None:
+        """Since when the peer has taken nothing of what waits to be written; None where nothing waits."""
+
     def send_heartbeat(self) -> None:
         """Send a ping."""
 
-    def peer_is_dead(self) -> None:
+    def peer_is_dead(self, why: str) -> None:
         """End the connection."""
 
 
@@ -61,15 +68,13 @@ class Pulse:
         if patient is None:
             return None
         if not patient.is_listening:
-            # What the peer sent meanwhile lies unread in the kernel.
-            self._pinged_at = None
-            return time + self._interval
+            return self._beat_without_reading(patient, time)
         if self._pinged_at is not None and self._timeout is not None:
             if patient.last_received < self._pinged_at:
                 end = self._pinged_at + self._timeout
                 if time < end:
                     return min(end, time + self._interval)
-                patient.peer_is_dead()
+                patient.peer_is_dead(f"the peer was silent for {self._timeout} s after a ping")
                 return None
             self._pinged_at = None
         due = patient.last_received + self._interval
@@ -80,6 +85,18 @@ class Pulse:
         self._pinged_at = time
         patient.send_heartbeat()
         return time + (self._interval if self._timeout is None else min(self._interval, self._timeout))
+
+    def _beat_without_reading(self, patient: Patient, time: float) -> float | None:
+        """What the peer sent meanwhile lies unread in the kernel."""
+        self._pinged_at = None
+        since = patient.stuck_since
+        if since is None or self._timeout is None:
+            return time + self._interval
+        patience = self._interval + self._timeout
+        if time < since + patience:
+            return min(since + patience, time + self._interval)
+        patient.peer_is_dead(f"the peer took nothing for {patience} s")
+        return None
 
 
 class Heartbeats:

@@ -116,3 +116,13 @@ def checked_timeout(name: str, seconds: float | None) -> float | None:
     if not seconds > 0:
         raise ValueError(f"{name} must be more than 0, not {seconds!r}")
     return seconds
+
+
+def check_wait(name: str, seconds: float | None) -> None:
+    """Raise TypeError or ValueError for what is not how long a call may wait: a number of seconds, or None for ever."""
+    if seconds is None:
+        return
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool):
+        raise TypeError(f"{name} is a number of seconds or None, not {seconds!r}")
+    if seconds != seconds:
+        raise ValueError(f"{name} is not a number")

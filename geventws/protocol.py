@@ -413,9 +413,12 @@ class Protocol:
                 return None
             self._decoder = _utf8_decoder(self._errors)
         try:
-            return self._decoder.decode(data, last)
+            text = self._decoder.decode(data, last)
         except UnicodeDecodeError as error:
             raise ProtocolError(Violation.INVALID_UTF8, str(error)) from None
+        if self._validate and _begins_surrogate(self._decoder.getstate()[0]):
+            raise ProtocolError(Violation.INVALID_UTF8, "a surrogate begins")
+        return text
 
     def _to_str(self, data: bytearray, start: int, stop: int) -> str:
         try:
@@ -464,6 +467,11 @@ class Protocol:
             self.compressor.close()
         if self.decompressor is not None and self.job is None:
             self.decompressor.close()
+
+
+def _begins_surrogate(pending: bytes) -> bool:
+    """Python's decoder waits for the third byte of a surrogate, which UTF-8 rules out at the second (RFC 3629)."""
+    return len(pending) > 1 and pending[0] == 0xED and pending[1] >= 0xA0
 
 
 _utf8_decoder = codecs.getincrementaldecoder("utf-8")

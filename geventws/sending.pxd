@@ -11,4 +11,5 @@ cdef int _WHOLE_BINARY
 
 cdef class SendingConnection(Connection):
     cdef _write_frame(self, int first, object payload)
-    cdef bytes _to_bytes(self, object message, object text)
+
+cdef bytes _to_bytes(object message)

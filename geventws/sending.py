@@ -7,6 +7,7 @@ in fragments or is compressed in a thread, holds the turn meanwhile; the others 
 from __future__ import annotations
 
 import json
+from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from .connection import Connection
 from .exceptions import ConcurrencyError
 from .frames import FIN, RSV1, Buffer, CloseCode, CloseFrame, Opcode
 from .kernels import now
+from .options import check_wait
 from .protocol import State
 from .transport import HIGH_WATER
 
@@ -31,6 +33,7 @@ INLINE_DEFLATE = 65536
 """Longer messages are compressed in gevent's threadpool, so that the hub is not held, in bytes."""
 _JOIN_LIMIT = 4096
 """Up to this payload, in bytes, a frame is made in one piece."""
+_utf8_decoder = getincrementaldecoder("utf-8")
 _OPEN = State.OPEN
 _CLOSED = State.CLOSED
 _HIGH_WATER = HIGH_WATER
@@ -72,10 +75,14 @@ class SendingConnection(Connection):
         """
         if timeout is None:
             timeout = self._send_timeout
-        payload = self._to_bytes(message, text)
+        else:
+            check_wait("timeout", timeout)
+        payload = _to_bytes(message)
         if payload is None:
             self._send_fragments(message, text, compress, timeout)  # type: ignore[arg-type]
             return
+        if text and self._options.validate_utf8 and not isinstance(message, str):
+            str(payload, "utf-8")
         if self._turn is not None or self._senders or self._transport.buffered > _HIGH_WATER:
             self._wait_for_turn(timeout)
         if self._protocol.state is not _OPEN:
@@ -92,24 +99,6 @@ class SendingConnection(Connection):
     def send_json(self, value: Any) -> None:
         """Send a value as JSON text; raises TypeError or ValueError where JSON has no word for it."""
         self.send(json.dumps(value))
-
-    def _to_bytes(self, message: object, text: bool | None) -> bytes | None:
-        """A message's bytes; None for an iterable."""
-        if isinstance(message, str):
-            return message.encode()
-        if isinstance(message, bytes):
-            payload = message
-        else:
-            try:
-                payload = memoryview(message).tobytes()  # type: ignore[arg-type]
-            except TypeError:
-                if isinstance(message, dict) or not isinstance(message, Iterable):
-                    shown = repr(message)[:80]
-                    raise TypeError(f"a message is text, a buffer or an iterable of these, not {shown}") from None
-                return None
-        if text and self._options.validate_utf8:
-            str(payload, "utf-8")
-        return payload
 
     def _write_frame(self, first: int, payload: Buffer) -> None:
         if len(payload) <= _JOIN_LIMIT:
@@ -151,17 +140,22 @@ class SendingConnection(Connection):
         self, fragments: Iterable[Sendable], text: bool | None, compress: bool | None, timeout: float | None
     ) -> None:
         first = 0
+        decoder = _utf8_decoder() if text and self._options.validate_utf8 else None
         try:
             for fragment in fragments:
-                payload = self._to_bytes(fragment, text)
+                payload = _to_bytes(fragment)
                 opcode = Opcode.TEXT if (isinstance(fragment, str) if text is None else text) else Opcode.BINARY
                 if payload is None:
                     raise TypeError("a message's fragments are text or buffers")
                 if first not in (0, opcode):
                     raise TypeError("a message's fragments are all text or all binary")
+                if decoder is not None:
+                    decoder.decode(payload)  # a character may be cut between two fragments, and at no other place
                 self._wait_for_room(timeout)
                 this, first = Opcode.CONTINUATION if first else opcode, opcode
                 self._write_fragment(this, payload, compress)
+            if decoder is not None:
+                decoder.decode(b"", True)
             self._wait_for_room(timeout)
             opcode = Opcode.TEXT if text else Opcode.BINARY
             self._write_fragment(FIN | (Opcode.CONTINUATION if first else opcode), b"", compress)
@@ -249,6 +243,7 @@ class SendingConnection(Connection):
             TimeoutError: it did not within ``timeout`` seconds.
             ConnectionClosed: the connection ended before.
         """
+        check_wait("timeout", timeout)
         self._transport.flush()
         if not self._transport.buffered and self._os_error is None and self._protocol.state is not _CLOSED:
             return
@@ -279,9 +274,25 @@ class SendingConnection(Connection):
 
     def wait_closed(self, timeout: float | None = None) -> bool:
         """Wait until the TCP connection has ended; False when it has not within ``timeout`` seconds."""
+        check_wait("timeout", timeout)
         if self._protocol.state is _CLOSED:
             return True
         self._must_not_be_hub()
         if self._closed_event is None:
             self._closed_event = Event()
         return bool(self._closed_event.wait(timeout))
+
+
+def _to_bytes(message: object) -> bytes | None:
+    """A message's bytes; None for an iterable."""
+    if isinstance(message, bytes):
+        return message
+    if isinstance(message, str):
+        return message.encode()
+    try:
+        return memoryview(message).tobytes()  # type: ignore[arg-type]
+    except TypeError:
+        if isinstance(message, dict) or not isinstance(message, Iterable):
+            shown = repr(message)[:80]
+            raise TypeError(f"a message is text, a buffer or an iterable of these, not {shown}") from None
+        return None

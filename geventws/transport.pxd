@@ -1,6 +1,6 @@
 cimport cython
 
-from geventws.kernels cimport receive, transmit, transmit_many
+from geventws.kernels cimport now, receive, transmit, transmit_many
 
 cdef class Owner:
     cpdef bytes_received(self, bytearray data, Py_ssize_t size)
@@ -32,6 +32,7 @@ cdef class Transport:
     cdef bytearray _latest
     cdef object _write_error
     cdef bint _blocked
+    cdef double _progress_at
     cdef bint _shutdown
 
     cpdef start_reading(self)

@@ -16,7 +16,7 @@ from contextlib import suppress
 from ssl import SSLWantReadError, SSLWantWriteError
 from typing import TYPE_CHECKING, Any
 
-from .kernels import Buffer, receive, transmit, transmit_many
+from .kernels import Buffer, now, receive, transmit, transmit_many
 
 if TYPE_CHECKING:
     from gevent.hub import Hub
@@ -89,6 +89,7 @@ class Transport:
         "_loop",
         "_owner",
         "_pending",
+        "_progress_at",
         "_queue",
         "_raw",
         "_read_watcher",
@@ -121,6 +122,7 @@ class Transport:
         self._latest: bytearray | None = None
         self._write_error: OSError | None = None
         self._blocked = False
+        self._progress_at = 0.0
         self._shutdown = False
         self.buffered = 0
         self.corked = False
@@ -212,6 +214,11 @@ class Transport:
         self._queue.append(chunk)
         self.buffered += len(chunk)
 
+    @property
+    def stuck_since(self) -> float | None:
+        """When the kernel last took something (seconds, monotonic), where it takes no more; else None."""
+        return self._progress_at if self._blocked else None
+
     def write_latest(self, chunk: bytes) -> None:
         """Write a chunk that takes the place of the last one written so, if that still waits as a whole."""
         if self._latest is not None:
@@ -236,7 +243,10 @@ class Transport:
             self._half_close()
 
     def _on_writable(self) -> None:
+        waited = self.buffered
         self._write_out()
+        if self.buffered < waited:
+            self._progress_at = now()
         if self.buffered <= LOW_WATER and not self.closed:
             self._owner.drained()
 
@@ -306,6 +316,7 @@ class Transport:
             self._write_watcher = self._loop.io(self._fd, _WRITE)
         self._blocked = blocked
         if blocked:
+            self._progress_at = now()
             self._write_watcher.start(self._on_writable)
         else:
             self._write_watcher.stop()

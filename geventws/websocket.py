@@ -17,7 +17,7 @@ from .frames import FIN, MAX_CONTROL_PAYLOAD, Buffer, CloseCode, CloseFrame, Opc
 from .handshake import Agreement
 from .http11 import Request, Response
 from .kernels import now, switch
-from .options import Options
+from .options import Options, check_wait
 from .protocol import Fragment, Message, Ping, Pong, State
 from .sending import SendingConnection
 
@@ -146,6 +146,8 @@ class WebSocket(SendingConnection):
             ConcurrencyError: another greenlet receives, or a message is being streamed.
             UnicodeDecodeError: a binary message was to be decoded and is not UTF-8. The message is gone.
         """
+        if timeout is not None:
+            check_wait("timeout", timeout)
         item: Message = self._next_item(timeout, False)
         if decode is None or isinstance(item, str) is decode:
             return item

@@ -57,6 +57,7 @@ class Patient:
         self.loop = loop
         self.answers = answers
         self.is_listening = True
+        self.stuck_since = None
         self.last_received = loop.now
         self.pinged = []
         self.died = None
@@ -68,8 +69,9 @@ class Patient:
         if self.answers:
             self.last_received = self.loop.now
 
-    def peer_is_dead(self):
+    def peer_is_dead(self, why):
         self.died = self.loop.now - 1000
+        self.why = why
         self.heartbeats.remove(self.pulse)
 
 
@@ -150,6 +152,35 @@ def test_a_connection_that_does_not_read_is_left_alone(loop):
     loop.advance(60)
     assert len(patient.pinged) == 2
     assert patient.died is not None
+
+
+def test_a_connection_that_neither_reads_nor_can_write_is_dead_after_both_times(loop):
+    patient = watch(loop, 20, 10)
+    patient.is_listening = False
+    loop.advance(45)
+    patient.stuck_since = loop.now
+    loop.advance(29)
+    assert patient.died is None
+    loop.advance(2)
+    assert patient.died == 75
+    assert patient.why == "the peer took nothing for 30 s"
+
+
+def test_a_peer_that_takes_something_now_and_then_lives(loop):
+    patient = watch(loop, 20, 10)
+    patient.is_listening = False
+    for _ in range(10):
+        patient.stuck_since = loop.now
+        loop.advance(29)
+    assert patient.died is None
+
+
+def test_without_a_timeout_a_peer_that_takes_nothing_is_not_dead(loop):
+    patient = watch(loop, 20, None)
+    patient.is_listening = False
+    patient.stuck_since = loop.now
+    loop.advance(500)
+    assert patient.died is None
 
 
 def test_the_timer_is_armed_for_the_one_that_is_due_first(loop):

@@ -166,6 +166,23 @@ def test_a_violation_is_the_last_event_and_spares_the_messages_before_it(side, d
         assert drain(protocol) == [b"kept"]
 
 
+@pytest.mark.parametrize("start", [b"\xed\xa0", b"\xed\xbf", b"a\xed\xb0"])
+@pytest.mark.parametrize("first", [0x81, 0x01], ids=["incomplete frame", "fragment"])
+def test_a_surrogate_fails_at_its_second_byte(start, first):
+    protocol = new(Side.CLIENT)
+    header = bytes((first, len(start) + (5 if first == 0x81 else 0)))
+    assert feed(protocol, [header + start[:-1]]) == []
+    assert [error.violation for error in feed(protocol, [start[-1:]])] == [Violation.INVALID_UTF8]
+
+
+@pytest.mark.parametrize("character", ["\ud7ff", "\ue000", "\U0010ffff"])
+def test_the_neighbours_of_the_surrogates_may_be_cut_anywhere(character):
+    protocol = new(Side.CLIENT)
+    payload = character.encode()
+    assert feed(protocol, [bytes((0x81, len(payload))), *(payload[i : i + 1] for i in range(len(payload)))]) == []
+    assert protocol.take() == character
+
+
 def test_utf8_fails_at_the_first_bad_byte_of_an_incomplete_frame():
     protocol = new()
     assert feed(protocol, [frame(0x81, b"ab\xf8cdefgh")[:4]]) == []

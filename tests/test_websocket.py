@@ -8,6 +8,7 @@ import ssl as std_ssl
 
 import gevent
 import pytest
+from tools.endpoint import wait_for_messages
 from tools.peer import Peer
 from tools.tasks import start, start_waiting
 from tools.timing import wait_until
@@ -315,3 +316,15 @@ class TestWithoutValidation:
         assert ws.recv() == "a\udcc3\udcffb"
         peer.send_bytes(peer.message_frames(TEXT, [b"a\xc3", b"\xa9", b"\xff"]))
         assert "".join(ws.recv_streaming()) == "aé\udcff"
+
+
+@pytest.mark.parametrize("call", ["recv", "recv_json", "flush", "wait_closed", "send"])
+@pytest.mark.parametrize("wrong, error", [("1", TypeError), (True, TypeError), (float("nan"), ValueError)])
+def test_a_timeout_that_is_none_is_refused_even_when_nothing_would_wait(pair, call, wrong, error):
+    ws, peer = pair
+    peer.text("1")
+    wait_for_messages(ws)
+    function = getattr(ws, call)
+    with pytest.raises(error, match="timeout is"):
+        function("message", timeout=wrong) if call == "send" else function(timeout=wrong)
+    assert ws.recv() == "1"

@@ -225,6 +225,15 @@ class TestHeartbeat:
         sending = start_waiting(ws.send, "more")
         assert isinstance(sending.fault(2), ConnectionClosedError)
 
+    def test_a_dead_peer_ends_a_send_that_waits_while_its_messages_lie_untaken(self, make_pair):
+        ws, peer = make_pair(buffers=4096, ping_interval=0.05, ping_timeout=0.05)
+        for _ in range(3):
+            peer.binary(bytes(30_000))
+        wait_until(lambda: not ws._transport.reading)
+        with pytest.raises(ConnectionClosedError, match="the peer took nothing for"):
+            ws.send(bytes(300_000))
+            ws.send("waits")
+
     def test_a_dead_peer_is_found_while_nobody_looks(self, make_pair):
         ws, _ = make_pair(ping_interval=0.02, ping_timeout=0.02)
         gevent.sleep(0.3)

@@ -132,6 +132,19 @@ class TestFragments:
         ws.send([], text=text)
         assert peer.read_message() == message
 
+    def test_a_character_may_be_cut_between_fragments(self, pair):
+        ws, peer = pair
+        text = "añ€😀"
+        ws.send((text.encode()[i : i + 1] for i in range(len(text.encode()))), text=True)
+        assert peer.read_message() == text
+
+    @pytest.mark.parametrize("wrong", [[b"a", b"\xff"], [b"a\xc3", b"b"], [b"a\xc3"]])
+    def test_fragments_that_are_no_utf8_together_fail_the_connection(self, pair, wrong):
+        ws, peer = pair
+        with pytest.raises(UnicodeDecodeError):
+            ws.send(wrong, text=True)
+        assert peer.read_close()[0] == 1011
+
     def test_each_fragment_leaves_before_the_next_one_is_made(self, pair):
         ws, peer = pair
         seen = []
