@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import socket as std_socket
 import ssl as std_ssl
 from collections.abc import Callable, Iterator
@@ -26,13 +25,6 @@ from geventws.options import Options
 from geventws.server import WebSocketServer
 from geventws.tls import start_tls
 from geventws.websocket import WebSocket
-
-
-@pytest.fixture(autouse=True)
-def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.lower().endswith("_proxy"):
-            monkeypatch.delenv(name)
 
 
 def echo(ws: WebSocket) -> None:

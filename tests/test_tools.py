@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import sys
 import zlib
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import gevent
@@ -510,30 +514,31 @@ def test_stays_after_failing(): gevent.spawn(gevent.sleep, 60); assert False
 """
 
 
-class TestConftest:
-    def test_fails_the_tests_that_leave_something_behind(self, tmp_path: Any) -> None:
-        import pathlib
-        import subprocess
-        import sys
+def run_with_conftest(folder: Path, tests: str, **environment: str) -> str:
+    """What pytest says of these tests, with this conftest.py."""
+    here = Path(__file__).parent
+    (folder / "test_sample.py").write_text(tests)
+    (folder / "conftest.py").write_text(f"import sys; sys.path.insert(0, {str(here)!r})\nfrom conftest_ import *\n")
+    (folder / "conftest_.py").write_text((here / "conftest.py").read_text())
+    command = [sys.executable, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", str(folder)]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=25, cwd=folder, env={**os.environ, **environment}
+    ).stdout
 
-        here = pathlib.Path(__file__).parent
-        (tmp_path / "test_sample.py").write_text(CHECKED)
-        (tmp_path / "conftest.py").write_text(
-            f"import sys; sys.path.insert(0, {str(here)!r})\nfrom conftest_ import *\n"
-        )
-        (tmp_path / "conftest_.py").write_text((here / "conftest.py").read_text())
-        run = subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", str(tmp_path)],
-            capture_output=True,
-            text=True,
-            timeout=25,
-            cwd=tmp_path,
-        )
-        told = {line.split("::")[1].split()[0]: line.split()[0] for line in run.stdout.splitlines() if "::" in line}
+
+class TestConftest:
+    def test_fails_the_tests_that_leave_something_behind(self, tmp_path: Path) -> None:
+        output = run_with_conftest(tmp_path, CHECKED)
+        told = {line.split("::")[1].split()[0]: line.split()[0] for line in output.splitlines() if "::" in line}
         for name in ("test_greenlet", "test_hub", "test_socket", "test_watcher"):
-            assert f"ERROR test_sample.py::{name}" in run.stdout, run.stdout
+            assert f"ERROR test_sample.py::{name}" in output, output
         assert told["test_fine"] == "PASSED"
-        assert "FAILED test_sample.py::test_stays_after_failing" in run.stdout
+        assert "FAILED test_sample.py::test_stays_after_failing" in output
+
+    @pytest.mark.parametrize("name", ["http_proxy", "ALL_PROXY", "no_proxy"])
+    def test_hides_the_proxies_of_the_environment(self, tmp_path: Path, name: str) -> None:
+        tests = f"import os\ndef test_proxy(): assert {name!r} not in os.environ"
+        assert "1 passed" in run_with_conftest(tmp_path, tests, **{name: "http://127.0.0.1:1"})
 
 
 class TestTiming:

@@ -33,15 +33,15 @@ def start_server() -> WebSocketServer:
 
 def run_client(url: str) -> None:
     """Run all cases of the fuzzing server at ``url``, one after the other, and have it write its report."""
-    with connect(f"{url}/getCaseCount", **OPTIONS) as ws:
+    with connect(f"{url}/getCaseCount", proxy=None, **OPTIONS) as ws:
         count = int(ws.recv(timeout=10))
     for number in range(1, count + 1):
         with gevent.Timeout(CASE_TIMEOUT, False):
             run_case(f"{url}/runCase?case={number}&agent={AGENT}")
-    with connect(f"{url}/updateReports?agent={AGENT}", **OPTIONS) as ws:
+    with connect(f"{url}/updateReports?agent={AGENT}", proxy=None, **OPTIONS) as ws:
         ws.wait_closed(timeout=60)
 
 
 def run_case(url: str) -> None:
-    with contextlib.suppress(WebSocketError, OSError), connect(url, **OPTIONS) as ws:
+    with contextlib.suppress(WebSocketError, OSError), connect(url, proxy=None, **OPTIONS) as ws:
         echo(ws)
