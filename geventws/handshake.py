@@ -77,8 +77,8 @@ def protected_headers(headers: Headers) -> list[list[str]]:
 
 def checked_subprotocols(subprotocols: Iterable[str]) -> list[str]:
     """The caller's subprotocols; ValueError or TypeError unless they are distinct tokens (RFC 6455 section 4.1)."""
-    if isinstance(subprotocols, str):
-        raise TypeError("subprotocols is a list of names, not one str")
+    if isinstance(subprotocols, str) or not isinstance(subprotocols, Iterable):
+        raise TypeError(f"subprotocols is a list of names, not {subprotocols!r}")
     names = list(subprotocols)
     for name in names:
         if not isinstance(name, str):
@@ -220,10 +220,14 @@ def _check_given(given: Headers, origin_name: str | None, auth: tuple[str, str] 
         raise ValueError(f"{given['Host']!r} is no value for the Host header")
     if origin_name is not None and origin_name in given:
         raise ValueError(f"the origin is given twice: as origin= and in the {origin_name} header")
-    if isinstance(auth, str):
-        raise TypeError("auth is a pair of user and password, not one str")
+    if auth is not None and not _is_pair_of_str(auth):
+        raise TypeError("auth is a pair of user and password, both str")
     if auth is not None and "Authorization" in given:
         raise ValueError("credentials are given twice: as auth= and in the Authorization header")
+
+
+def _is_pair_of_str(value: object) -> bool:
+    return isinstance(value, (tuple, list)) and len(value) == 2 and all(isinstance(part, str) for part in value)
 
 
 class ServerHandshake:
@@ -236,8 +240,9 @@ class ServerHandshake:
             ("*.example.com"); a compiled pattern must match the whole header. Only browsers tell an origin, so a
             request without one is always allowed.
         subprotocols: those the server speaks, the preferred one first.
-        select_subprotocol: called with what the client offers and the request where the client offers anything;
-            returns one of the offers or None, in place of the first of `subprotocols` that is offered.
+        select_subprotocol: called with the list of what the client offers (only of those in `subprotocols`, where they
+            are given) and the request; returns one of the list or None, in place of the first of `subprotocols` that is
+            offered. Not called where the list would be empty.
         deflate: the settings of permessage-deflate; None accepts no compression.
 
     Raises ValueError or TypeError where an argument makes no sense.
@@ -285,7 +290,7 @@ class ServerHandshake:
     def accept(self, request: Request) -> tuple[Response, Agreement]:
         """Answer a request that passed `check` (RFC 6455 section 4.2.2, item 5).
 
-        Raises ValueError where `select_subprotocol` returns a subprotocol that the client did not offer.
+        Raises ValueError where `select_subprotocol` returns a subprotocol that it was not given.
         """
         fields = [
             ("Upgrade", "websocket"),
@@ -305,13 +310,14 @@ class ServerHandshake:
 
     def _choose_subprotocol(self, request: Request) -> str | None:
         offered = _offered_subprotocols(request.headers)
-        if not offered:
-            return None
         if self._select_subprotocol is None:
             return next((name for name in self._subprotocols if name in offered), None)
-        chosen = self._select_subprotocol(offered, request)
-        if chosen is not None and chosen not in offered:
-            raise ValueError(f"select_subprotocol chose {chosen!r}, which the client did not offer")
+        choices = [name for name in offered if name in self._subprotocols] if self._subprotocols else offered
+        if not choices:
+            return None
+        chosen = self._select_subprotocol(list(choices), request)
+        if chosen is not None and chosen not in choices:
+            raise ValueError(f"select_subprotocol chose {chosen!r}, which is not in the list that it was given")
         return chosen
 
 
@@ -340,6 +346,7 @@ def is_host(value: str) -> bool:
 _ALPHANUMERIC = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 _REGISTERED_NAME = frozenset(_ALPHANUMERIC + "-._~%!$&'()*+;=")  # RFC 3986 section 3.2.2, without the comma
 _IP_LITERAL = frozenset("0123456789abcdefABCDEF:.")
+_SCHEME = frozenset(_ALPHANUMERIC + "+-.")  # RFC 3986 section 3.1
 _DEFAULT_PORTS = {"http": ":80", "ws": ":80", "https": ":443", "wss": ":443"}
 
 
@@ -427,11 +434,13 @@ class _OriginRules:
             return
         if isinstance(origins, str):
             raise ValueError(f'origins is "same", "*" or a list, not {origins!r}')
+        if not isinstance(origins, Iterable):
+            raise TypeError(f'origins is "same", "*" or a list, not {origins!r}')
         for item in origins:
             if isinstance(item, re.Pattern):
                 self._patterns.append(item)
             elif isinstance(item, str):
-                self._globs.append(_normal_origin(item.lower()))
+                self._globs.append(_checked_glob(item))
             else:
                 raise TypeError(f"an origin is a str or a compiled pattern, not {type(item).__name__}")
 
@@ -449,6 +458,25 @@ class _OriginRules:
         return any(pattern.fullmatch(origin) for pattern in self._patterns) or any(
             _matches(glob, subject) for glob in self._globs for subject in (normal, authority, name)
         )
+
+
+def _checked_glob(item: str) -> str:
+    """An item of the caller's list, in lower case; ValueError where it could match no origin."""
+    glob = item.lower()
+    if glob == "same":
+        raise ValueError('"same" is not for a list of origins: it stands alone')
+    scheme, mark, authority = glob.rpartition("://")
+    if not mark and "*" in glob:  # which may stand for the :// too
+        possible = _SCHEME.union(_REGISTERED_NAME, ":/[]").issuperset(glob)
+    else:
+        possible = glob == "null" or (
+            bool(scheme) == bool(mark)
+            and _SCHEME.union("*").issuperset(scheme)
+            and any(is_host(authority.replace("*", filler)) for filler in ("", "1"))
+        )
+    if not possible:
+        raise ValueError(f'{item!r} is no origin: it must be like "https://example.com", "example.com" or "null"')
+    return _normal_origin(glob)
 
 
 def _normal_origin(origin: str) -> str:

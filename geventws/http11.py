@@ -41,7 +41,8 @@ class Headers:
 
     ``items`` is a mapping of names to values, an iterable of pairs, other Headers, or None. Each name must be a token
     and each value free of control characters, apart from tabs, and within Latin-1 (RFC 7230 section 3.2); otherwise
-    ValueError is raised, or TypeError for what is not a str. Spaces and tabs around a value do not belong to it.
+    ValueError is raised, or TypeError for what is not a str or not a pair. Spaces and tabs around a value do not
+    belong to it.
 
     The length and the iteration count each name once; `items` gives every field.
     """
@@ -52,7 +53,7 @@ class Headers:
         # Each field's name in lower case, its name and its value.
         self._fields: list[tuple[str, str, str]] = []
         if items is not None:
-            for name, value in items.items() if isinstance(items, (Headers, Mapping)) else items:
+            for name, value in items.items() if isinstance(items, (Headers, Mapping)) else _checked_pairs(items):
                 self.add(name, value)
 
     def add(self, name: str, value: str) -> None:
@@ -130,6 +131,14 @@ class Headers:
     def _append(self, name: str, value: str) -> None:
         key, name = _COMMON_NAMES.get(name) or (name.lower(), name)
         self._fields.append((key, name, value.strip(WHITESPACE)))
+
+
+def _checked_pairs(items: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    pairs = list(items) if isinstance(items, Iterable) else [items]
+    for pair in pairs:
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise TypeError("headers are a mapping, or a list of pairs of name and value")
+    return pairs
 
 
 def _key_of(field: tuple[str, str, str]) -> str:
@@ -214,8 +223,7 @@ class Request:
     def _check(self) -> None:
         if not is_token(self.method):
             raise ValueError("the method is not a token")
-        # RFC 7230 section 5.3: a target has neither spaces nor a fragment.
-        if not self.target or not _is_visible(self.target) or "#" in self.target:
+        if not is_target(self.target):
             raise ValueError("the request target is not valid")
         if not _is_http_1(self.version):
             raise ValueError("the HTTP version is not valid")
@@ -287,6 +295,11 @@ def refusal(status: int, text: str, headers: HeadersLike = ()) -> Response:
     fields = [("Date", http_date(time.time())), ("Connection", connection), *given.items()]
     fields += [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
     return Response(status, headers=fields, body=body)
+
+
+def is_target(text: str) -> bool:
+    """Whether this can be a request's target (RFC 7230 section 5.3): visible ASCII without a fragment."""
+    return text != "" and _is_visible(text) and "#" not in text
 
 
 def http_date(seconds: float) -> str:

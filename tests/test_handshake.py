@@ -158,7 +158,7 @@ def test_subprotocol_listed_twice_is_a_value_error() -> None:
         make_client(subprotocols=["a", "b", "a"])
 
 
-@pytest.mark.parametrize("names", ["chat", [b"chat"], [None]])
+@pytest.mark.parametrize("names", ["chat", [b"chat"], [None], None, 5])
 def test_subprotocols_of_the_wrong_type_are_a_type_error(names: Any) -> None:
     with pytest.raises(TypeError, match="subprotocol"):
         checked_subprotocols(names)
@@ -236,9 +236,10 @@ def test_auth_and_a_given_authorization_are_a_value_error() -> None:
         make_client(auth=("u", "p"), headers={"Authorization": "Bearer t"})
 
 
-def test_auth_that_is_no_pair_is_a_type_error() -> None:
-    with pytest.raises(TypeError, match="pair"):
-        make_client(auth="up")
+@pytest.mark.parametrize("auth", ["up", b"up", 5, (), ("u",), ("u", "p", "x"), ("u", None), ("u", b"p"), (b"u", "p")])
+def test_auth_that_is_no_pair_of_str_is_a_type_error(auth: Any) -> None:
+    with pytest.raises(TypeError, match="auth is a pair"):
+        make_client(auth=auth)
 
 
 def test_request_may_be_edited_until_it_is_sent() -> None:
@@ -580,6 +581,10 @@ def test_star_allows_any_origin(origin: str) -> None:
         ("https://app-*.pr*.example.com", "https://app-12.pr-prod.example.com"),
         ("http://localhost:*", "http://localhost:3000"),
         ("null", "null"),
+        ("*//example.com", "https://example.com"),
+        ("http*example.com:1*0", "http://www.example.com:1000"),
+        ("http://example.com:80*", "http://example.com:8000"),
+        ("app://[*]", "app://[::1]"),
         (re.compile(r"https://[a-z]+\.example\.com"), "https://abc.example.com"),
         (re.compile("file:///.*"), "file:///tmp/x.html"),
     ],
@@ -616,9 +621,39 @@ def test_origins_that_are_another_word_are_a_value_error(origins: Any) -> None:
         ServerHandshake(origins=origins)
 
 
+@pytest.mark.parametrize(
+    "item",
+    [
+        "",
+        "same",
+        "https://example.com/",
+        "https://*.example.com/",
+        "http://example.com/path",
+        "example.com/path",
+        "http://two words",
+        "two words",
+        "two *",
+        " https://example.com",
+        "https ://example.com",
+        "://example.com",
+        "https://",
+        "file://",
+        "https://user@example.com",
+        "https://example.com:port",
+        "https://example.com?query",
+        "https://http://example.com",
+        "https://grüße.example",
+        "https://a.example,https://b.example",
+    ],
+)
+def test_item_of_a_list_that_matches_no_origin_is_a_value_error(item: str) -> None:
+    with pytest.raises(ValueError, match="origin"):
+        ServerHandshake(origins=["https://example.com", item])
+
+
 @pytest.mark.parametrize("origins", [[None], [b"https://example.com"], None, 1])
 def test_origins_of_the_wrong_type_are_a_type_error(origins: Any) -> None:
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match="origin"):
         ServerHandshake(origins=origins)
 
 
@@ -649,9 +684,28 @@ def test_select_subprotocol_replaces_the_choice_and_sees_the_request() -> None:
         assert request.target == "/chat"
         return offered[-1]
 
-    server = ServerHandshake(subprotocols=["a"], select_subprotocol=select)
+    server = ServerHandshake(select_subprotocol=select)
     assert accept(server, ("Sec-WebSocket-Protocol", "a, b"))[1].subprotocol == "b"
     assert accept(server)[1].subprotocol is None
+
+
+def test_select_subprotocol_chooses_among_those_that_the_server_lists() -> None:
+    seen: list[list[str]] = []
+
+    def select(offered: list[str], request: Request) -> str:
+        seen.append(offered)
+        return offered[-1]
+
+    server = ServerHandshake(subprotocols=["a", "b", "c"], select_subprotocol=select)
+    assert accept(server, ("Sec-WebSocket-Protocol", "z, c, y, a, x"))[1].subprotocol == "a"
+    assert accept(server, ("Sec-WebSocket-Protocol", "x, y"))[1].subprotocol is None
+    assert seen == [["c", "a"]]
+
+
+def test_select_subprotocol_cannot_choose_what_the_server_does_not_list() -> None:
+    server = ServerHandshake(subprotocols=["a"], select_subprotocol=lambda offered, request: "b")
+    with pytest.raises(ValueError, match="'b'"):
+        accept(server, ("Sec-WebSocket-Protocol", "a, b"))
 
 
 def test_select_subprotocol_may_choose_none() -> None:
@@ -661,7 +715,7 @@ def test_select_subprotocol_may_choose_none() -> None:
 
 def test_select_subprotocol_that_invents_one_is_a_value_error() -> None:
     server = ServerHandshake(select_subprotocol=lambda offered, request: "z")
-    with pytest.raises(ValueError, match="did not offer"):
+    with pytest.raises(ValueError, match="not in the list"):
         accept(server, ("Sec-WebSocket-Protocol", "a"))
 
 

@@ -181,6 +181,12 @@ def test_a_name_or_value_that_is_no_str_is_a_type_error(name: str, value: str) -
         Headers([(name, value)])
 
 
+@pytest.mark.parametrize("items", ["A: 1", ["A: 1"], ["ab"], [("A", "1", "2")], [("A",)], [1], 5])
+def test_what_is_neither_a_mapping_nor_pairs_is_a_type_error(items: Any) -> None:
+    with pytest.raises(TypeError, match="headers are a mapping, or a list of pairs"):
+        Headers(items)
+
+
 def test_a_request_is_serialized_as_it_is_sent() -> None:
     request = Request("GET", "/chat?a=1", [("Host", "example.com"), ("A", "1"), ("A", "\xe9")])
     assert request.serialize() == b"GET /chat?a=1 HTTP/1.1\r\nHost: example.com\r\nA: 1\r\nA: \xe9\r\n\r\n"
