@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 import _socket
-from ssl import MemoryBIO, SSLContext, SSLEOFError, SSLWantReadError, SSLWantWriteError, SSLZeroReturnError
+import os
+from ssl import (
+    PROTOCOL_TLS_CLIENT,
+    PROTOCOL_TLS_SERVER,
+    MemoryBIO,
+    SSLContext,
+    SSLEOFError,
+    SSLError,
+    SSLWantReadError,
+    SSLWantWriteError,
+    SSLZeroReturnError,
+)
 from typing import Any
 
 import gevent.socket
@@ -12,17 +23,41 @@ from gevent.socket import wait_read, wait_write
 
 from .frames import Buffer
 
+Path = str | os.PathLike[str]
+
 _CHUNK = 65536
 
 
-def checked_context(context: SSLContext | None) -> SSLContext | None:
-    """The caller's context; raises TypeError where it is none.
+def checked_context(context: SSLContext | None, *, server_side: bool = False) -> SSLContext | None:
+    """The caller's context; raises TypeError where it is none, ValueError where it is for the other role.
 
     One that was made before the process was monkey-patched is of another class than all later ones, and as good.
     """
-    if context is not None and not hasattr(context, "wrap_bio"):
+    if context is None:
+        return None
+    if not hasattr(context, "wrap_bio"):
         raise TypeError(f"ssl_context is an SSLContext, not {context!r}")
+    if server_side and (context.protocol == PROTOCOL_TLS_CLIENT or context.check_hostname):
+        raise ValueError("ssl_context is a client's; a server's is made with PROTOCOL_TLS_SERVER")
+    if not server_side and context.protocol == PROTOCOL_TLS_SERVER:
+        raise ValueError("ssl_context is a server's; a client's is made with create_default_context()")
     return context
+
+
+def load_certificate(context: SSLContext, certfile: Path, keyfile: Path | None) -> None:
+    """Load a certificate chain and its private key, which may be in the same file.
+
+    Raises OSError (ssl.SSLError is one), which says what is wrong with which file.
+    """
+    keyfile = certfile if keyfile is None else keyfile
+    try:
+        context.load_cert_chain(certfile, keyfile)
+    except OSError as error:
+        for path, what in ((certfile, "CERTIFICATE"), (keyfile, "PRIVATE KEY")):
+            with open(path, "rb") as file:  # where it cannot be read, this says so and names it
+                if f"{what}-----".encode() not in file.read():
+                    raise SSLError(error.errno, f"{path}: there is no {what.lower()} in it") from None
+        raise SSLError(error.errno, f"{certfile} with the key of {keyfile}: {error}") from None
 
 
 def start_tls(

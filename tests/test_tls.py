@@ -18,7 +18,7 @@ from tools import certificates
 from tools.links import set_buffers, tcp_pair, truncate
 
 from geventws.opening import hang_up, receive, send_all
-from geventws.tls import TLSStream, checked_context, start_tls
+from geventws.tls import TLSStream, checked_context, load_certificate, start_tls
 
 Pair = tuple[Any, Any]
 
@@ -269,7 +269,70 @@ def test_handshake_goes_on_where_the_peer_is_slow_to_read(
 def test_contexts_of_both_kinds_are_taken(module: Any) -> None:
     context = module.SSLContext(module.PROTOCOL_TLS_CLIENT)
     assert checked_context(context) is context
+    context = module.SSLContext(module.PROTOCOL_TLS_SERVER)
+    assert checked_context(context, server_side=True) is context
     assert checked_context(None) is None
+
+
+@pytest.mark.filterwarnings("ignore:ssl.PROTOCOL_TLS is deprecated")
+def test_context_for_both_roles_is_taken_in_either() -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS)
+    assert checked_context(context) is context
+    assert checked_context(context, server_side=True) is context
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.check_hostname = True  # there is no name that a client's certificate could have
+    with pytest.raises(ValueError, match="client's"):
+        checked_context(context, server_side=True)
+
+
+def test_context_for_the_other_role_is_a_value_error(client_context: Any, server_context: Any) -> None:
+    with pytest.raises(ValueError, match="ssl_context is a server's"):
+        checked_context(server_context)
+    client_context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client_context.check_hostname = False
+    with pytest.raises(ValueError, match="ssl_context is a client's"):
+        checked_context(client_context, server_side=True)
+
+
+@pytest.fixture
+def pem(tmp_path: Path) -> Path:
+    """A folder with two certificates and their keys, and with what is neither."""
+    for number in (1, 2):
+        leaf = certificates.authority().issue_cert("localhost")
+        leaf.private_key_pem.write_to_path(str(tmp_path / f"key{number}"))
+        leaf.cert_chain_pems[0].write_to_path(str(tmp_path / f"chain{number}"))
+        leaf.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / f"both{number}"))
+    (tmp_path / "text").write_text("neither")
+    (tmp_path / "damaged").write_text("-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n")
+    return tmp_path
+
+
+def test_key_may_be_in_the_file_of_the_certificate(pem: Path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    load_certificate(context, pem / "both1", None)
+    load_certificate(context, str(pem / "chain2"), str(pem / "key2"))
+
+
+@pytest.mark.parametrize(
+    "certfile, keyfile, file, why",
+    [
+        ("none", None, "none", "No such file"),
+        ("chain1", "none", "none", "No such file"),
+        ("chain1", None, "chain1", "there is no private key in it"),
+        ("chain1", "text", "text", "there is no private key in it"),
+        ("key1", "key1", "key1", "there is no certificate in it"),
+        ("text", "key1", "text", "there is no certificate in it"),
+        ("chain1", "key2", "key2", "(?i)key values mismatch"),
+        ("damaged", "key2", "damaged", "."),
+    ],
+)
+def test_certificate_that_cannot_be_loaded_is_named(
+    pem: Path, certfile: str, keyfile: str | None, file: str, why: str
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with pytest.raises(OSError, match=why) as caught:
+        load_certificate(context, pem / certfile, None if keyfile is None else pem / keyfile)
+    assert str(pem / file) in str(caught.value)
 
 
 @pytest.mark.parametrize("context", ["context", 1])
