@@ -19,7 +19,14 @@ from .frames import Side
 from .handshake import ClientHandshake, checked_subprotocols
 from .http11 import Headers, HeadersLike, Request, Response, ResponseParser
 from .opening import Deadline, introduce, read_head, receive, send_all
-from .options import Options, checked_timeout, deflate_settings
+from .options import (
+    checked_class,
+    checked_count,
+    checked_function,
+    checked_timeout,
+    connection_options,
+    deflate_settings,
+)
 from .tls import checked_context, start_tls
 from .url import WebSocketURL, join, parse_url
 from .websocket import WebSocket
@@ -64,6 +71,7 @@ def connect(
     on_redirect: Callable[[str, Request], object] | None = None,
     process_request: Callable[[Request], object] | None = None,
     websocket_class: type[WebSocket] = WebSocket,
+    masking_keys: Callable[[], bytes] | None = None,
     **options: Unpack[ConnectionOptions],
 ) -> WebSocket:
     """Open a WebSocket (RFC 6455 section 4.1).
@@ -78,7 +86,8 @@ def connect(
         version: 13, or 8 for servers from before the RFC.
         compression: whether to offer permessage-deflate (RFC 7692), or the settings with which to do so.
         proxy: True takes the proxy that the environment names for this URL, None none. An object with
-            ``connect(host, port, timeout)`` that returns a connected stream is a proxy agent.
+            ``connect(host, port, timeout)`` that returns a connected stream is a proxy agent, which excludes ``sock``,
+            ``source_address`` and the URL of a unix socket.
         sock: a connected socket to use in place of a new connection. A wss URL still means TLS on it.
         ssl_context: for wss; gevent's or the standard library's. By default the certificate is verified as
             `ssl.create_default_context` does.
@@ -93,6 +102,7 @@ def connect(
         process_request: called with each request just before it is sent; may edit its headers, for instance to sign it,
             or raise to send nothing. The request's ``remote_address`` and ``peer_certificate`` are the server's.
         websocket_class: what to make, a subclass of WebSocket.
+        masking_keys: a function that makes the 4-byte masking keys of the frames, for tests; None for random keys.
         options: see `options.Options`.
 
     Raises:
@@ -109,6 +119,7 @@ def connect(
     target = _Target(parse_url(url), Headers(headers), auth, server_hostname)
     way = _Way(proxy, sock, checked_context(ssl_context), source_address)
     _check_arguments(target, way, max_redirects, on_redirect)
+    checked_function("process_request", process_request)
     settings = deflate_settings(compression)
     begin = partial(
         ClientHandshake,
@@ -117,7 +128,11 @@ def connect(
         version=version,
         deflate=settings,
     )
-    make = partial(websocket_class, settings=settings, options=Options(**options))
+    make = partial(
+        checked_class("websocket_class", websocket_class, WebSocket),
+        settings=settings,
+        options=connection_options("connect", options, masking_keys),
+    )
     attempts = _Attempts(way, begin, make, max_redirects, on_redirect, process_request)
     with Deadline(checked_timeout("open_timeout", open_timeout), "the name lookup") as deadline:
         return attempts.open(target, deadline)
@@ -242,21 +257,26 @@ class _Way:
         return dial(addresses, self.source_address)
 
 
-def _check_arguments(target: _Target, way: _Way, max_redirects: int, on_redirect: object) -> None:
+def _check_arguments(
+    target: _Target, way: _Way, max_redirects: int, on_redirect: Callable[[str, Request], object] | None
+) -> None:
     """ValueError or TypeError for what could have no effect, or a wrong one."""
-    if not isinstance(max_redirects, int) or isinstance(max_redirects, bool):
-        raise TypeError(f"max_redirects is a number, not {max_redirects!r}")
-    if max_redirects < 0:
-        raise ValueError(f"max_redirects is at least 0, not {max_redirects}")
-    if not max_redirects:
+    checked_function("on_redirect", on_redirect)
+    if way.sock is not None and not hasattr(way.sock, "recv"):
+        raise TypeError(f"sock is a connected socket, not {way.sock!r}")
+    if not checked_count("max_redirects", max_redirects, 0):
         if on_redirect is not None:
             raise ValueError("on_redirect needs max_redirects")
         if not target.url.secure and (way.ssl_context is not None or target.server_hostname is not None):
             raise ValueError("ssl_context and server_hostname are for wss URLs")
     elif way.sock is not None:
         raise ValueError("a redirect cannot be followed on the given sock")
-    if way.source_address is not None and (way.sock is not None or target.url.unix_path is not None):
-        raise ValueError("source_address is for connections over TCP that are made here")
+    proxied = not isinstance(way.proxy, bool | None)
+    if way.sock is not None or target.url.unix_path is not None:
+        if way.source_address is not None or proxied:
+            raise ValueError("source_address and a proxy are for connections over TCP that are made here")
+    elif way.source_address is not None and proxied:
+        raise ValueError("source_address is not for connections that a proxy agent makes")
 
 
 def _exchange(stream: Any, request: bytes) -> tuple[Response, bytes]:
@@ -306,19 +326,22 @@ def _resolve_proxy(proxy: Proxy, url: WebSocketURL) -> ProxyAgent | None:
         if hasattr(proxy, "connect"):
             return proxy
         raise TypeError(f"proxy is True, None, a URL or a proxy agent, not {proxy!r}")
-    if proxy is True and _environment_proxy(url) is None:
-        return None
-    raise ProxyError("proxies that are named by a URL come with a later version; give a proxy agent, or None")
+    if proxy is not True:
+        raise ProxyError("proxies that are named by a URL come with a later version; give a proxy agent, or None")
+    variable = _proxy_variable(url)
+    if variable is not None:
+        raise ProxyError(f"{variable} in the environment names a proxy by a URL, which comes with a later version")
+    return None
 
 
-def _environment_proxy(url: WebSocketURL) -> str | None:
-    """The proxy that the environment names for this URL, unless NO_PROXY names its host."""
+def _proxy_variable(url: WebSocketURL) -> str | None:
+    """The variable in which the environment names a proxy for this URL, unless NO_PROXY names its host."""
     if _is_excepted(url.host, os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""):
         return None
     for name in (f"{url.scheme}_proxy", "socks_proxy", "https_proxy" if url.secure else "http_proxy", "all_proxy"):
-        value = os.environ.get(name) or os.environ.get(name.upper())
-        if value:
-            return value
+        for variable in (name, name.upper()):
+            if os.environ.get(variable):
+                return variable
     return None
 
 

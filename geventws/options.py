@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, TypedDict, TypeVar
 
 from .deflate import PerMessageDeflate
 
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from .handshake import Origins, SelectSubprotocol
     from .http11 import Request, Response
     from .websocket import WebSocket
+
+Class = TypeVar("Class")
+Function = TypeVar("Function", bound=Callable[..., object] | None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,28 +49,19 @@ class Options:
     masking_keys: Callable[[], bytes] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("close_timeout", "ping_interval", "ping_timeout", "send_timeout"):
-            self._check_number(name, float, 0)
+        for name in ("close_timeout", "ping_timeout", "send_timeout"):
+            checked_timeout(name, getattr(self, name), zero=True)
+        checked_timeout("ping_interval", self.ping_interval)
         for name in ("max_size", "max_fragments"):
-            self._check_number(name, int, 1)
+            if getattr(self, name) is not None:
+                checked_count(name, getattr(self, name), 1)
         for name in ("auto_cork", "auto_pong", "validate_utf8"):
-            if not isinstance(getattr(self, name), bool):
-                raise TypeError(f"{name} is True or False, not {getattr(self, name)!r}")
-        if self.masking_keys is not None and not callable(self.masking_keys):
-            raise TypeError("masking_keys is a function or None")
-
-    def _check_number(self, name: str, kind: type[int | float], least: int) -> None:
-        value: Any = getattr(self, name)
-        if value is None:
-            return
-        if not isinstance(value, int | kind) or isinstance(value, bool):
-            raise TypeError(f"{name} is a number or None, not {value!r}")
-        if not value >= least or (name == "ping_interval" and value == 0):
-            raise ValueError(f"{name} is too small: {value!r}")
+            checked_switch(name, getattr(self, name))
+        checked_function("masking_keys", self.masking_keys)
 
 
 class ConnectionOptions(TypedDict, total=False):
-    """The fields of `Options`, for type checkers: it, which has their meaning and their defaults."""
+    """What client and server take of `Options`, for type checkers: it has their meaning and their defaults."""
 
     close_timeout: float | None
     ping_interval: float | None
@@ -78,7 +72,6 @@ class ConnectionOptions(TypedDict, total=False):
     auto_cork: bool
     auto_pong: bool
     validate_utf8: bool
-    masking_keys: Callable[[], bytes] | None
 
 
 class UpgraderOptions(ConnectionOptions, total=False):
@@ -96,6 +89,17 @@ class UpgraderOptions(ConnectionOptions, total=False):
     max_connections: int | None
     websocket_class: type[WebSocket]
     open_timeout: float | None
+    masking_keys: None
+
+
+def connection_options(
+    caller: str, options: ConnectionOptions, masking_keys: Callable[[], bytes] | None = None
+) -> Options:
+    """The options from the further keyword arguments of ``caller``; raises ValueError or TypeError."""
+    for name in options:
+        if name not in ConnectionOptions.__annotations__:
+            raise TypeError(f"{caller}() got an unexpected keyword argument {name!r}")
+    return Options(masking_keys=masking_keys, **options)
 
 
 def deflate_settings(compression: bool | PerMessageDeflate) -> PerMessageDeflate | None:
@@ -107,14 +111,11 @@ def deflate_settings(compression: bool | PerMessageDeflate) -> PerMessageDeflate
     return PerMessageDeflate() if compression else None
 
 
-def checked_timeout(name: str, seconds: float | None) -> float | None:
-    """A timeout in seconds, or None for none; raises ValueError or TypeError."""
-    if seconds is None:
-        return None
-    if not isinstance(seconds, int | float) or isinstance(seconds, bool):
-        raise TypeError(f"{name} is a number of seconds or None, not {seconds!r}")
-    if not seconds > 0:
-        raise ValueError(f"{name} must be more than 0, not {seconds!r}")
+def checked_timeout(name: str, seconds: float | None, *, zero: bool = False) -> float | None:
+    """A timeout in seconds, also of 0 where ``zero``, or None for none; raises ValueError or TypeError."""
+    check_wait(name, seconds)
+    if seconds is not None and (seconds < 0 or (seconds == 0 and not zero)):
+        raise ValueError(f"{name} must be {'at least' if zero else 'more than'} 0, not {seconds!r}")
     return seconds
 
 
@@ -126,3 +127,33 @@ def check_wait(name: str, seconds: float | None) -> None:
         raise TypeError(f"{name} is a number of seconds or None, not {seconds!r}")
     if seconds != seconds:
         raise ValueError(f"{name} is not a number")
+
+
+def checked_count(name: str, count: int, least: int) -> int:
+    """A whole number; raises TypeError where it is none, ValueError where it is less than ``least``."""
+    if not isinstance(count, int) or isinstance(count, bool):
+        raise TypeError(f"{name} is a whole number, not {count!r}")
+    if count < least:
+        raise ValueError(f"{name} is at least {least}, not {count}")
+    return count
+
+
+def checked_switch(name: str, switch: bool) -> bool:
+    """True or False; raises TypeError for anything else."""
+    if not isinstance(switch, bool):
+        raise TypeError(f"{name} is True or False, not {switch!r}")
+    return switch
+
+
+def checked_function(name: str, function: Function) -> Function:
+    """A function or None; raises TypeError for anything else."""
+    if function is not None and not callable(function):
+        raise TypeError(f"{name} is a function or None, not {function!r}")
+    return function
+
+
+def checked_class(name: str, given: type[Class], base: type[Class]) -> type[Class]:
+    """A class that is ``base`` or made from it; raises TypeError for anything else."""
+    if not isinstance(given, type) or not issubclass(given, base):
+        raise TypeError(f"{name} is a subclass of {base.__name__}, not {given!r}")
+    return given

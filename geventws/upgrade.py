@@ -11,9 +11,17 @@ from .deflate import PerMessageDeflate
 from .exceptions import HandshakeError
 from .frames import Side
 from .handshake import Agreement, Origins, SelectSubprotocol, ServerHandshake, is_upgrade, protected_headers
-from .http11 import Request, Response, http_date, refusal
+from .http11 import Request, Response, http_date, is_target, refusal
 from .opening import Deadline, hang_up, introduce, send_all, try_to_send
-from .options import Options, checked_timeout, deflate_settings
+from .options import (
+    checked_class,
+    checked_count,
+    checked_function,
+    checked_switch,
+    checked_timeout,
+    connection_options,
+    deflate_settings,
+)
 from .websocket import WebSocket
 
 if TYPE_CHECKING:
@@ -61,12 +69,13 @@ class Upgrader:
     """Makes WebSockets of requests that another server has read; `WebSocketServer` and `WebSocketApp` use one.
 
     Args:
-        path: the one path (as it is sent, without the query) at which there is a WebSocket; elsewhere there is 404.
-            None: every path. Override `should_handle` for another rule.
+        path: the one path (as it is sent, percent-encoded and without the query) at which there is a WebSocket;
+            elsewhere there is 404. None: every path. Override `should_handle` for another rule.
         origins: which pages may connect: "same", "*" or a list, see `handshake.ServerHandshake`. Others get 403.
         subprotocols: those the server speaks, the preferred one first.
-        select_subprotocol: called with the list of the subprotocols that the client offers and the request, where it
-            offers any; returns one of them or None, in place of the first of ``subprotocols`` that is offered.
+        select_subprotocol: called with the list of the subprotocols that the client offers (only of those in
+            ``subprotocols``, where they are given) and the request; returns one of the list or None, in place of the
+            first of ``subprotocols`` that is offered. Not called where the list would be empty.
         compression: True or a PerMessageDeflate accepts permessage-deflate (RFC 7692).
         process_request: called with each valid opening handshake, and with each plain HTTP request. A Response that it
             returns is the answer: a refusal, or for plain HTTP, say, that of a health check. On None things go on: a
@@ -81,6 +90,7 @@ class Upgrader:
         websocket_class: what to make, a subclass of WebSocket.
         open_timeout: how long writing the answer may take, in seconds; for `WebSocketServer` also how long TLS and the
             request may take. None for ever.
+        masking_keys: None; it is an option for clients, since a server masks nothing.
         options: see `options.Options`.
 
     A hook may wait. One that raises an Exception is logged, and the request gets 500.
@@ -105,26 +115,27 @@ class Upgrader:
         max_connections: int | None = None,
         websocket_class: type[WebSocket] = WebSocket,
         open_timeout: float | None = 10,
+        masking_keys: None = None,
         **options: Unpack[ConnectionOptions],
     ) -> None:
-        if path is not None and not path.startswith("/"):
-            raise ValueError(f"path begins with a slash, unlike {path!r}")
-        if max_connections is not None and max_connections < 1:
-            raise ValueError(f"max_connections is at least 1, not {max_connections}")
-        self._path = path
-        self._process_request = _checked_hook("process_request", process_request)
-        self._process_response = _checked_hook("process_response", process_response)
-        self._on_handshake_error = _checked_hook("on_handshake_error", on_handshake_error)
-        self._track_clients = track_clients
+        if masking_keys is not None:
+            raise ValueError("masking_keys is for clients: a server masks nothing (RFC 6455 section 5.1)")
+        self._path = _checked_path(path)
+        self._process_request = checked_function("process_request", process_request)
+        self._process_response = checked_function("process_response", process_response)
+        self._on_handshake_error = checked_function("on_handshake_error", on_handshake_error)
+        self._track_clients = checked_switch("track_clients", track_clients)
+        if max_connections is not None:
+            checked_count("max_connections", max_connections, 1)
         self._max_connections = max_connections
-        self._websocket_class = websocket_class
+        self._websocket_class = checked_class("websocket_class", websocket_class, WebSocket)
         self.open_timeout = checked_timeout("open_timeout", open_timeout)
-        self._options = Options(**options)
+        self._options = connection_options("Upgrader", options)
         self._deflate = deflate_settings(compression)
         self._handshake = ServerHandshake(
             origins=origins,
             subprotocols=subprotocols,
-            select_subprotocol=_checked_hook("select_subprotocol", select_subprotocol),
+            select_subprotocol=checked_function("select_subprotocol", select_subprotocol),
             deflate=self._deflate,
         )
         self.clients = Clients()
@@ -204,7 +215,9 @@ class Upgrader:
             raise HandshakeError(text, refusal(503, text, [("Retry-After", str(RETRY_AFTER))]))
 
     def _processed(self, request: Request) -> Response | None:
-        answer = None if self._process_request is None else self._process_request(request)
+        if self._process_request is None:
+            return None
+        answer = _checked_answer("process_request", self._process_request(request))
         return None if answer is None else _final(answer, request)
 
     def _edited(self, request: Request, response: Response) -> Response:
@@ -212,7 +225,7 @@ class Upgrader:
         if self._process_response is None:
             return response
         settled = protected_headers(response.headers)
-        response = self._process_response(request, response) or response
+        response = _checked_answer("process_response", self._process_response(request, response)) or response
         if response.status != 101 or protected_headers(response.headers) != settled:
             raise ValueError("process_response changed what the opening handshake itself needs")
         response.serialize()
@@ -222,7 +235,7 @@ class Upgrader:
         logger.info("refused an opening handshake: %s", error)
         if self._on_handshake_error is not None:
             try:
-                answer = self._on_handshake_error(error, request)
+                answer = _checked_answer("on_handshake_error", self._on_handshake_error(error, request))
                 if answer is not None:
                     return _final(answer, request)
             except Exception:
@@ -284,10 +297,22 @@ class Upgrader:
         self.clients._websockets.discard(ws)
 
 
-def _checked_hook(name: str, hook: Any) -> Any:
-    if hook is not None and not callable(hook):
-        raise TypeError(f"{name} is a function or None, not {hook!r}")
-    return hook
+def _checked_path(path: str | None) -> str | None:
+    if path is None:
+        return None
+    if not isinstance(path, str):
+        raise TypeError(f"path is a str or None, not {path!r}")
+    if not path.startswith("/"):
+        raise ValueError(f"path begins with a slash, unlike {path!r}")
+    if not is_target(path) or "?" in path:
+        raise ValueError(f"path is a request's path as it is sent, percent-encoded and without a query, not {path!r}")
+    return path
+
+
+def _checked_answer(hook: str, answer: Response | None) -> Response | None:
+    if answer is not None and not isinstance(answer, Response):
+        raise TypeError(f"{hook} returns a Response or None, not {answer!r}")
+    return answer
 
 
 def _failed() -> Response:

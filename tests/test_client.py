@@ -6,6 +6,7 @@ import ssl as std_ssl
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gevent
@@ -291,11 +292,12 @@ def test_error_of_process_request_passes(host: Host) -> None:
 
 
 def test_websocket_class_that_fails_leaves_nothing(host: Host) -> None:
-    def fail(*arguments: Any, **options: Any) -> Any:
-        raise RuntimeError("a bug")
+    class Broken(WebSocket):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            raise RuntimeError("a bug")
 
     with pytest.raises(RuntimeError, match="a bug"):
-        connect(host.listen(accept), websocket_class=fail)  # type: ignore[arg-type]
+        connect(host.listen(accept), websocket_class=Broken)
 
 
 def test_ipv6_addresses_are_reached(open_ws: Open) -> None:
@@ -916,15 +918,18 @@ def test_proxy_that_the_environment_names_is_never_ignored(
 ) -> None:
     monkeypatch.setenv(name, "http://127.0.0.1:1")
     url = host.listen(accept)
-    with pytest.raises(ProxyError):
-        connect(url)
+    for options in ({}, {"source_address": ("127.0.0.1", 0)}):
+        with pytest.raises(ProxyError, match=name):
+            connect(url, **options)
     assert open_ws(url, proxy=None)
     assert open_ws(url, proxy=False)
     monkeypatch.setenv("NO_PROXY", "example.com, LOCALHOST")
     assert open_ws(url)
 
 
-def test_proxies_are_not_for_unix_sockets(host: Host, open_ws: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxies_of_the_environment_are_not_for_unix_sockets(
+    host: Host, open_ws: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("all_proxy", "http://127.0.0.1:1")
     assert open_ws(host.listen(accept, "unix"))
 
@@ -950,6 +955,9 @@ def test_no_proxy_is_compared_at_dots(exceptions: str, excepted: bool) -> None:
 
 
 # Arguments
+
+SOCK = SimpleNamespace(recv=None)
+"""What passes for a socket until it is used."""
 
 
 @pytest.mark.parametrize(
@@ -989,8 +997,11 @@ def test_bad_url_is_an_invalid_url(url: str) -> None:
         {"on_redirect": print},
         {"ssl_context": ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)},
         {"server_hostname": "example.com"},
-        {"sock": 1, "max_redirects": 1},
-        {"sock": 1, "source_address": ("127.0.0.1", 0)},
+        {"sock": SOCK, "max_redirects": 1},
+        {"sock": SOCK, "source_address": ("127.0.0.1", 0)},
+        {"sock": SOCK, "proxy": "http://127.0.0.1:1"},
+        {"sock": SOCK, "proxy": Agent()},
+        {"source_address": ("127.0.0.1", 0), "proxy": Agent()},
     ],
 )
 def test_arguments_that_make_no_sense_are_a_value_error(host: Host, arguments: dict[str, Any]) -> None:
@@ -1012,14 +1023,29 @@ def test_arguments_that_make_no_sense_are_a_value_error(host: Host, arguments: d
         {"max_redirects": "1"},
         {"max_redirects": True},
         {"max_size": "1"},
+        {"masking_keys": b"abcd"},
         {"auth": "ada"},
+        {"auth": ("ada", None)},
+        {"headers": "X: a"},
+        {"headers": [("X", "a", "b")]},
+        {"subprotocols": None},
+        {"process_request": 5},
+        {"on_redirect": 5, "max_redirects": 1},
+        {"websocket_class": dict},
+        {"websocket_class": print},
+        {"sock": 5},
     ],
 )
 def test_arguments_of_the_wrong_type_are_a_type_error(host: Host, arguments: dict[str, Any]) -> None:
     url = host.listen(accept)
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match=next(iter(arguments)).removesuffix("s")):
         connect(url, **arguments)
     assert not host.requests
+
+
+def test_option_that_there_is_not_is_told_as_python_tells_it() -> None:
+    with pytest.raises(TypeError, match=r"^connect\(\) got an unexpected keyword argument 'max_length'$"):
+        connect("ws://localhost/", max_length=1)  # type: ignore[call-arg]
 
 
 def test_context_of_the_wrong_type_is_a_type_error() -> None:
@@ -1029,9 +1055,17 @@ def test_context_of_the_wrong_type_is_a_type_error() -> None:
         connect(b"ws://localhost/")  # type: ignore[arg-type]
 
 
-def test_source_address_is_not_for_unix_sockets() -> None:
-    with pytest.raises(ValueError, match="source_address"):
-        connect("ws+unix:/nowhere:/", source_address=("127.0.0.1", 0))
+@pytest.mark.parametrize(
+    "name, value", [("source_address", ("127.0.0.1", 0)), ("proxy", "http://127.0.0.1:1"), ("proxy", Agent())]
+)
+def test_source_address_and_proxies_that_are_named_are_not_for_unix_sockets(name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=name):
+        connect("ws+unix:/nowhere:/", **{name: value})
+
+
+def test_context_of_a_server_is_a_value_error() -> None:
+    with pytest.raises(ValueError, match="ssl_context is a server's"):
+        connect("wss://localhost/", ssl_context=ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
 
 
 def test_fault_is_found_by_the_peer_after_the_handshake(host: Host, open_ws: Open) -> None:

@@ -421,6 +421,18 @@ def test_process_response_may_return_another_response(visit: Callable[..., Visit
     assert (seen.response.reason, seen.response.headers["X"]) == ("Yes", "1")
 
 
+@pytest.mark.parametrize("name", ["process_request", "process_response", "on_handshake_error"])
+@pytest.mark.parametrize("answer", [True, (403, "no")])
+def test_log_says_what_a_hook_should_have_returned(
+    visit: Callable[..., Visit], caplog: pytest.LogCaptureFixture, name: str, answer: Any
+) -> None:
+    data = raw_http.request(headers={"Upgrade": None} if name == "on_handshake_error" else None)
+    visit(Upgrader(**{name: lambda *arguments: answer}), data)
+    [record] = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert record.exc_info is not None
+    assert str(record.exc_info[1]) == f"{name} returns a Response or None, not {answer!r}"
+
+
 def test_exception_of_the_callers_passes_through_a_hook(sockets: Callable[[], Pair]) -> None:
     error = Timeout()
 
@@ -581,9 +593,12 @@ def test_websocket_class_and_options_are_used(visit: Callable[..., Visit]) -> No
 
 
 def test_websocket_class_that_fails_closes_the_socket(sockets: Callable[[], Pair]) -> None:
+    class Mine(WebSocket):
+        __init__ = fail
+
     _client, server = sockets()
     with pytest.raises(RuntimeError, match="a bug"):
-        Upgrader(websocket_class=fail).upgrade(parsed(raw_http.request()), server)  # type: ignore[arg-type]
+        Upgrader(websocket_class=Mine).upgrade(parsed(raw_http.request()), server)
     assert server.fileno() == -1
 
 
@@ -591,7 +606,13 @@ def test_websocket_class_that_fails_closes_the_socket(sockets: Callable[[], Pair
     "arguments",
     [
         {"path": "chat"},
+        {"path": ""},
+        {"path": "/x?y"},
+        {"path": "/x#y"},
+        {"path": "/x y"},
+        {"path": "/ä"},
         {"origins": "https://example.com"},
+        {"origins": ["https://example.com/"]},
         {"subprotocols": ["a b"]},
         {"subprotocols": ["a", "a"]},
         {"max_connections": 0},
@@ -599,11 +620,21 @@ def test_websocket_class_that_fails_closes_the_socket(sockets: Callable[[], Pair
         {"open_timeout": -1},
         {"open_timeout": float("nan")},
         {"max_size": 0},
+        {"masking_keys": lambda: b"abcd"},
     ],
 )
 def test_arguments_that_make_no_sense_are_a_value_error(arguments: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"."):
         Upgrader(**arguments)
+
+
+def test_masking_keys_may_be_none() -> None:
+    assert Upgrader(masking_keys=None)
+
+
+def test_option_that_there_is_not_is_told_as_python_tells_it() -> None:
+    with pytest.raises(TypeError, match=r"^Upgrader\(\) got an unexpected keyword argument 'max_length'$"):
+        Upgrader(max_length=1)  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize(
@@ -621,16 +652,25 @@ def test_arguments_that_make_no_sense_are_a_value_error(arguments: dict[str, Any
         {"open_timeout": "10"},
         {"open_timeout": True},
         {"max_size": "1"},
+        {"path": 5},
+        {"origins": None},
+        {"subprotocols": None},
+        {"track_clients": "no"},
+        {"max_connections": "5"},
+        {"max_connections": 1.5},
+        {"max_connections": True},
+        {"websocket_class": dict},
+        {"websocket_class": print},
     ],
 )
 def test_arguments_of_the_wrong_type_are_a_type_error(arguments: dict[str, Any]) -> None:
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match=next(iter(arguments))):
         Upgrader(**arguments)
 
 
 def test_type_checkers_know_the_same_options() -> None:
     options = set(Options.__dataclass_fields__)
-    assert set(ConnectionOptions.__annotations__) == options
+    assert set(ConnectionOptions.__annotations__) == options - {"masking_keys"}
     own = set(Upgrader.__init__.__kwdefaults__ or {})
     assert set(UpgraderOptions.__annotations__) == options | own
 
