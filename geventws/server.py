@@ -24,8 +24,9 @@ from .frames import CloseCode, CloseFrame
 from .http11 import Request, RequestParser
 from .kernels import now
 from .opening import Deadline, read_head, request_timeout
+from .options import checked_timeout
 from .protocol import State
-from .tls import checked_context, start_tls
+from .tls import checked_context, load_certificate, start_tls
 from .upgrade import Clients, Upgrader
 from .websocket import WebSocket
 
@@ -41,6 +42,7 @@ Handler = Callable[[WebSocket], object]
 _KILL_TIMEOUT = 1.0
 _TCP = (socket.AF_INET, socket.AF_INET6)
 _UNIX = "unix:"
+_ALL_ADDRESSES = (":", "*:")
 _NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 
@@ -120,6 +122,8 @@ class WebSocketServer(StreamServer):
             if not self.address:
                 raise ValueError("the unix socket has no path")
             return
+        if isinstance(listener, str) and listener.startswith(_ALL_ADDRESSES) and listener.count(":") == 1:
+            listener = listener.partition(":")[2]  # what gevent takes for all addresses, of IPv6 as well
         super().set_listener(listener)
         if hasattr(self, "socket"):
             # It is accepted from in the hub, until nobody waits any more.
@@ -290,9 +294,10 @@ class WebSocketServer(StreamServer):
                 `stop_timeout`.
             code: the close code; 1012 tells clients that the server will be back.
 
-        Raises ValueError or TypeError where the close code is not allowed; nothing was stopped then.
+        Raises ValueError or TypeError where the code or the timeout is not allowed; nothing was stopped then.
         """
         frame = CloseFrame.checked(code, "")
+        checked_timeout("timeout", timeout, zero=True)
         with self._stopping:
             self.close()
             if self._arrivals is not None:
@@ -326,13 +331,13 @@ def _server_context(
     if context is not None:
         if certfile is not None or keyfile is not None:
             raise ValueError("certfile and keyfile are for a server without an ssl_context")
-        return checked_context(context)
+        return checked_context(context, server_side=True)
     if certfile is None:
         if keyfile is not None:
             raise ValueError("keyfile needs certfile")
         return None
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    made.load_cert_chain(certfile, keyfile)
+    load_certificate(made, certfile, keyfile)
     return made
 
 
@@ -345,7 +350,9 @@ def _listen(address: Any, backlog: int, family: int | None, reuse_address: int |
         sock.listen(backlog)
     except OSError as error:
         sock.close()
-        raise OSError(error.errno, f"{error.strerror}: {address!r}") from None
+        # A path that is too long for a unix socket is an error without a number.
+        text = f"{error.strerror or error}: {address!r}"
+        raise (OSError(text) if error.errno is None else OSError(error.errno, text)) from None
     return sock
 
 

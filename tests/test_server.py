@@ -568,6 +568,20 @@ def test_listener_may_be_an_address(tcp: Place, listener: Any) -> None:
         assert raw_http.read_response(sock)[0].status == 101
 
 
+@pytest.mark.parametrize("listener", [":0", "*:0", "0", 0, ("", 0)])
+def test_all_addresses_are_those_of_ipv6_too(tcp: Place, listener: Any) -> None:
+    try:
+        std_socket.create_server(("::1", 0), family=std_socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("there is no IPv6 here")
+    with running(WebSocketServer(listener, echo)) as server:
+        for host in ("127.0.0.1", "::1"):
+            sock = socket.create_connection((host, server.address[1]))
+            tcp.sockets.append(sock)
+            sock.sendall(raw_http.request())
+            assert raw_http.read_response(sock)[0].status == 101
+
+
 def test_all_addresses_are_those_of_ipv4_where_there_is_no_ipv6(tcp: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     real = socket.socket
 
@@ -622,6 +636,13 @@ def test_unix_socket_that_was_left_behind_is_replaced(tmp_path: Path) -> None:
         left.bind(str(path))
     with running(WebSocketServer(f"unix:{path}", echo)) as server:
         assert server.address == str(path)
+
+
+def test_unix_path_that_is_too_long_is_told(tmp_path: Path) -> None:
+    server = WebSocketServer(f"unix:{tmp_path}/{'x' * 200}", echo)
+    with pytest.raises(OSError, match=r"^AF_UNIX path too long: '.*xxx'$"):
+        server.start()
+    server.close()
 
 
 def test_unix_socket_in_use_is_left_alone(tmp_path: Path) -> None:
@@ -690,6 +711,8 @@ def test_there_are_no_more_connections_than_allowed(tcp: Place) -> None:
         ({"certfile": "cert.pem", "ssl_context": std_ssl.SSLContext(std_ssl.PROTOCOL_TLS_SERVER)}, ValueError),
         ({"certfile": "/no/such/file"}, OSError),
         ({"ssl_context": "context"}, TypeError),
+        ({"ssl_context": std_ssl.SSLContext(std_ssl.PROTOCOL_TLS_CLIENT)}, ValueError),
+        ({"masking_keys": lambda: b"abcd"}, ValueError),
         ({"no_such_option": 1}, TypeError),
         ({"max_size": 0}, ValueError),
         ({"open_timeout": 0}, ValueError),
@@ -823,6 +846,17 @@ def test_stop_with_a_code_that_may_not_be_sent_stops_nothing(tcp: Place, code: A
     with pytest.raises(error):
         server.stop(code=code)
     assert tcp.open(server)
+
+
+@pytest.mark.parametrize("timeout, error", [("5", TypeError), (-1, ValueError), (float("nan"), ValueError)])
+def test_stop_with_a_timeout_that_is_none_stops_nothing(tcp: Place, timeout: Any, error: type[Exception]) -> None:
+    server = tcp.start()
+    peer = tcp.open(server)
+    with pytest.raises(error, match="timeout"):
+        server.stop(timeout)
+    assert server.started
+    peer.text("x")
+    assert peer.read_message() == "x"
 
 
 def test_stop_without_clients_returns_at_once(place: Place) -> None:
