@@ -24,7 +24,7 @@ from .frames import CloseCode, CloseFrame
 from .http11 import Request, RequestParser
 from .kernels import now
 from .opening import Deadline, read_head, request_timeout
-from .options import checked_timeout
+from .options import check_wait
 from .protocol import State
 from .tls import checked_context, load_certificate, start_tls
 from .upgrade import Clients, Upgrader
@@ -297,7 +297,7 @@ class WebSocketServer(StreamServer):
         Raises ValueError or TypeError where the code or the timeout is not allowed; nothing was stopped then.
         """
         frame = CloseFrame.checked(code, "")
-        checked_timeout("timeout", timeout, zero=True)
+        check_wait("timeout", timeout)
         with self._stopping:
             self.close()
             if self._arrivals is not None:
