@@ -18,9 +18,10 @@ from gevent.event import Event
 
 from . import demo, handlers
 from .client import connect
-from .console import Console
-from .exceptions import HandshakeError, WebSocketError
+from .console import Console, one_line
+from .exceptions import HandshakeError, ProxyError, WebSocketError
 from .server import WebSocketServer
+from .url import parse_url
 from .version import __version__
 from .websocket import WebSocket
 
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
         except (Failure, WebSocketError, OSError) as error:
-            print(f"geventws: {error}", file=sys.stderr)
+            print(f"geventws: {one_line(str(error))}", file=sys.stderr)
             return 1
 
 
@@ -86,7 +87,7 @@ def run_serve(options: argparse.Namespace) -> int:
             max_size=options.max_size,
         )
     except OSError as error:
-        raise Failure(f"cannot use {options.certfile}: {_told(error)}") from error
+        raise Failure(f"cannot use {_told(error)}") from error
     except ValueError as error:
         raise Failure(str(error)) from error
     return _serve(server, options, f"listening on {scheme}://{{}}{options.path or '/'}")
@@ -95,6 +96,8 @@ def run_serve(options: argparse.Namespace) -> int:
 def run_connect(options: argparse.Namespace) -> int:
     context = _client_context(options)
     try:
+        if context is not None and not parse_url(options.url).secure:
+            raise Failure("cannot connect: --cafile and --insecure are for wss URLs")
         ws = connect(
             options.url,
             headers=options.header,
@@ -106,6 +109,8 @@ def run_connect(options: argparse.Namespace) -> int:
             max_size=options.max_size,
             open_timeout=options.timeout,
         )
+    except ProxyError as error:
+        raise Failure(f"cannot connect: {error}; --no-proxy connects without it") from error
     except (HandshakeError, OSError, ValueError) as error:
         raise Failure(f"cannot connect: {_told(error)}") from error
     try:
@@ -174,7 +179,9 @@ def _client_context(options: argparse.Namespace) -> ssl.SSLContext | None:
 
 
 def _told(error: Exception) -> str:
-    return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+    return str(error) or type(error).__name__
 
 
 def _place(host: str, port: int) -> str:

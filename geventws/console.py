@@ -11,9 +11,12 @@ from gevent.event import Event
 from gevent.socket import wait_read
 
 from .exceptions import ConnectionClosed
+from .frames import CloseCode, CloseFrame
+from .protocol import State
 from .websocket import WebSocket
 
 SHOWN_BYTES = 64
+_PLAIN_ENDS = (CloseFrame(CloseCode.NORMAL_CLOSURE), CloseFrame(CloseCode.NO_STATUS_RCVD))
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n"}
 
 
@@ -31,10 +34,13 @@ class Console:
         self.by_hand = sys.stdin is not None and sys.stdin.isatty()
         self.wait = wait if wait is not None else 0.0 if self.by_hand else 1.0
         self.arrived = Event()
+        self.hung_up = False  # whether it was this side that began to close
         self.problem: str | None = None
 
     def run(self) -> str | None:
         """Talk until the connection has closed; returns what went wrong, or None.
+
+        How the server closed is told on standard error, unless the input is a pipe and it was with a plain 1000.
 
         Raises ConnectionClosedError when the connection did not end in good order.
         """
@@ -45,6 +51,8 @@ class Console:
                 self._show(message)
         finally:
             sender.kill()
+        if not self.hung_up:
+            self._tell_end(CloseFrame(self.ws.close_code or CloseCode.ABNORMAL_CLOSURE, self.ws.close_reason or ""))
         return self.problem
 
     def _send_lines(self) -> None:
@@ -57,6 +65,7 @@ class Console:
             return  # the loop that receives tells why
         else:
             self._await_silence()
+        self.hung_up = self.ws.state is State.OPEN
         self.ws.close()
 
     def _await_silence(self) -> None:
@@ -69,7 +78,19 @@ class Console:
         if sys.stdout.isatty():
             # What a stranger sent must not move the cursor or set the window's title.
             text = text.translate(_CONTROLS)
-        print(f"< {text}" if self.by_hand else text, flush=True)
+        if self.by_hand:
+            # Each line has the mark, so that what a stranger sent cannot pass for anything else.
+            text = "\n".join(f"< {line}" for line in text.split("\n"))
+        print(text, flush=True)
+
+    def _tell_end(self, frame: CloseFrame) -> None:
+        if self.by_hand or frame not in _PLAIN_ENDS:
+            print(f"connection closed: {one_line(str(frame))}", file=sys.stderr)
+
+
+def one_line(text: str) -> str:
+    """The text as one line that does nothing to a terminal, whoever wrote it."""
+    return text.translate(_CONTROLS).replace("\n", "\\n")
 
 
 def _lines() -> Iterator[str]:

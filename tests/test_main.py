@@ -51,6 +51,7 @@ class Lines(io.TextIOBase):
 
 
 Serve = Callable[..., str]
+Captured = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
@@ -165,6 +166,8 @@ class TestServe:
             (["geventws.handlers:__doc__"], "geventws.handlers:__doc__ is not callable"),
             (["--keyfile", "key.pem"], "keyfile needs certfile"),
             (["--certfile", "no-such-file.pem"], "cannot use no-such-file.pem: No such file or directory"),
+            (["--origin", "http://two words"], "'http://two words' is no origin"),
+            (["--path", "/x?y"], "without a query, not '/x?y'"),
             (["--subprotocol", "two words"], "subprotocol"),
             (["--max-size", "0"], "max_size"),
         ],
@@ -182,6 +185,19 @@ class TestServe:
         assert (output, errors.count("\n")) == ("", 1)
         assert errors.startswith("geventws: ")
         assert complaint in errors
+
+    @pytest.mark.parametrize(
+        "key, complaint",
+        [
+            (["--keyfile", "no-such-file.pem"], "no-such-file.pem: No such file or directory"),
+            ([], "{chain}: there is no private key in it"),
+        ],
+    )
+    def test_a_key_that_cannot_be_used_is_named(
+        self, pem: dict[str, str], capsys: Captured, key: list[str], complaint: str
+    ) -> None:
+        assert main(["serve", "--port", "0", "--certfile", pem["chain"], *key]) == 1
+        assert capsys.readouterr().err == f"geventws: cannot use {complaint.format(**pem)}\n"
 
     def test_a_port_in_use_is_told_in_one_line(self, serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
         port = serve().rpartition(":")[2].strip("/")
@@ -260,7 +276,6 @@ def url_of(server: WebSocketServer, scheme: str = "ws") -> str:
 
 Some = Callable[[int], str]
 Typed = Callable[[bytes], None]
-Captured = pytest.CaptureFixture[str]
 
 
 class TestConnect:
@@ -304,6 +319,27 @@ class TestConnect:
         ):
             assert program.line() == "goodbye"
             assert program.finish() == (0, "", "")
+
+    @pytest.mark.parametrize(
+        "close, told",
+        [
+            ((1001, "bye\n\x1b[31m"), "1001 (going away) bye\\n\\x1b[31m"),
+            ((1000, "bye"), "1000 (normal closure) bye"),
+        ],
+    )
+    def test_it_tells_how_the_server_closed(
+        self, typed: Typed, capsys: Captured, close: tuple[int, str], told: str
+    ) -> None:
+        typed(b"")
+        with WebSocketServer(("127.0.0.1", 0), lambda ws: ws.close(*close)) as server:
+            assert main(["connect", "--wait", WAIT, url_of(server)]) == 0
+        assert capsys.readouterr() == ("", f"connection closed: {told}\n")
+
+    def test_it_tells_nothing_of_the_end_where_it_closes_itself(self, typed: Typed, capsys: Captured) -> None:
+        typed(b"")
+        with WebSocketServer(("127.0.0.1", 0), lambda ws: ws.wait_closed()) as server:
+            assert main(["connect", "--wait", "0", url_of(server)]) == 0
+        assert capsys.readouterr() == ("", "")
 
     def test_without_standard_input_it_listens_only(
         self, echo_server: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured
@@ -370,7 +406,7 @@ class TestConnect:
             (["http//no.url"], ""),
             (["ws://localhost/#fragment"], "fragment"),
             (["-H", "X:\x00", "ws://127.0.0.1:1"], "X"),
-            (["--insecure", "ws://127.0.0.1:1"], "wss"),
+            (["--insecure", "ws://127.0.0.1:1"], "--cafile and --insecure are for wss URLs"),
             (["--max-size", "0", "ws://127.0.0.1:1"], "max_size"),
             (["--timeout", "0", "ws://127.0.0.1:1"], "open_timeout"),
         ],
@@ -397,7 +433,9 @@ class TestConnect:
         monkeypatch.delenv("NO_PROXY", raising=False)
         typed(b"hello\n")
         assert main(["connect", url]) == 1
-        assert "prox" in capsys.readouterr().err
+        errors = capsys.readouterr().err
+        assert errors.startswith("geventws: cannot connect: ws_proxy in the environment ")
+        assert errors.endswith("; --no-proxy connects without it\n")
         assert main(["connect", "--no-proxy", "--wait", WAIT, url]) == 0
         assert capsys.readouterr().out == "hello\n"
 
@@ -420,11 +458,11 @@ class TestConnect:
 
     def test_a_connection_that_ends_badly_is_told_in_one_line(self, typed: Typed, capsys: Captured) -> None:
         typed(b"")
-        with WebSocketServer(("127.0.0.1", 0), lambda ws: ws.close(4000, "no more room")) as server:
+        with WebSocketServer(("127.0.0.1", 0), lambda ws: ws.close(4000, "no more\x1b room")) as server:
             assert main(["connect", "--wait", "5", url_of(server)]) == 1
         errors = capsys.readouterr().err
         assert errors.count("\n") == 1
-        assert "4000 (private use) no more room" in errors
+        assert "4000 (private use) no more\\x1b room" in errors
 
     def test_messages_that_are_too_long_end_the_connection(
         self, echo_server: str, typed: Typed, capsys: Captured
@@ -478,6 +516,21 @@ class TestConnect:
             terminal.type(b"a\x16\x1b[31mb\n")  # ^V takes the escape character as it is
             terminal.wait_for(b"< a\\x1b[31mb\r\n")
             terminal.type(b"\x04")
+            assert terminal.status() == 0
+
+
+    def test_at_a_terminal_each_line_of_a_message_is_marked(self) -> None:
+        def talk(ws: WebSocket) -> None:
+            ws.send("one\nconnection closed: 1000\n")
+            ws.recv()
+
+        with (
+            WebSocketServer(("127.0.0.1", 0), talk) as server,
+            Terminal("-m", "geventws", "connect", url_of(server)) as terminal,
+        ):
+            terminal.wait_for(b"< one\r\n< connection closed: 1000\r\n< \r\n")
+            terminal.type(b"enough\n")
+            terminal.wait_for(b"connection closed: 1000 (normal closure)\r\n")
             assert terminal.status() == 0
 
 
