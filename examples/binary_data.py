@@ -1,4 +1,4 @@
-"""Binary messages: anything that lays its bytes open is sent as it is, without a copy being made of it first.
+"""Binary messages: anything that lays its bytes open can be sent, and its bytes go out as they lie in memory.
 
 That is bytes, bytearray and memoryview, arrays of the standard library and of numpy, and whatever else supports the
 buffer protocol. What arrives is bytes. The server here doubles numbers; it runs in the same process::

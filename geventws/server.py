@@ -54,8 +54,9 @@ class WebSocketServer(StreamServer):
     ConnectionClosed of a client that has gone. When it is killed, the connection is ended with 1001.
 
     Args:
-        listener: where to listen, as for gevent's StreamServer: an address such as ``("", 8000)``, ``":8000"`` or 8000;
-            a listening socket of gevent's or the standard library's; or ``"unix:/path/of/a/socket"``.
+        listener: where to listen, as for gevent's StreamServer: an address such as ``("127.0.0.1", 8000)``, or for all
+            addresses, of IPv6 as well, ``("", 8000)``, ``":8000"`` or 8000; a listening socket of gevent's or the
+            standard library's; or ``"unix:/path/of/a/socket"``.
         handler: what to run. A subclass may have a method of this name instead.
         spawn: "default" (a greenlet for each connection), a number (the most connections at once), a gevent Pool, or a
             function such as `gevent.spawn_raw`.

@@ -126,6 +126,7 @@ def arguments_of(function: Callable[..., Any]) -> set[str]:
     "names",
     [
         pytest.param(set(geventws.__all__), id="names"),
+        pytest.param({name for name in dir(geventws.WebSocket) if not name.startswith("_")}, id="WebSocket"),
         pytest.param(arguments_of(geventws.connect), id="connect"),
         pytest.param(arguments_of(geventws.Upgrader), id="Upgrader"),
         pytest.param(arguments_of(geventws.WebSocketServer), id="WebSocketServer"),
