@@ -17,7 +17,8 @@ from gevent import getcurrent
 from gevent.event import AsyncResult, Event
 from gevent.hub import Waiter
 
-from .deflate import Compressor, Decompressor, PerMessageDeflate
+from .compression import Compressor, Decompressor
+from .deflate import PerMessageDeflate
 from .exceptions import ConnectionClosed, ConnectionClosedError, ConnectionClosedOK, InvalidState, ProtocolError
 from .frames import FIN, MAX_CLOSE_REASON, CloseCode, CloseFrame, Opcode, Side
 from .hubs import shared

@@ -25,7 +25,7 @@ from .frames import FIN, RSV1, RSV2_RSV3, Buffer, CloseFrame, FrameHeader, Opcod
 from .kernels import encode_frame, encode_header, mask, to_bytes, to_str, unmask, weight
 
 if TYPE_CHECKING:
-    from .deflate import Compressor, Decompressor
+    from .compression import Compressor, Decompressor
 
 HELD_LIMIT = 65536
 """Parsing is suspended while the messages that nobody has taken yet take more memory than this, in bytes."""

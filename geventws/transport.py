@@ -216,7 +216,7 @@ class Transport:
 
     @property
     def stuck_since(self) -> float | None:
-        """When the kernel last took something (seconds, monotonic), where it takes no more; else None."""
+        """When the kernel last took something, as `kernels.now` tells it, where it takes no more; else None."""
         return self._progress_at if self._blocked else None
 
     def write_latest(self, chunk: bytes) -> None:

@@ -9,7 +9,8 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-CORE = ("exceptions", "kernels", "frames", "headers", "http11", "body", "url", "deflate", "handshake", "protocol")
+CORE = ("exceptions", "kernels", "frames", "headers", "http11", "body", "url")
+CORE += ("deflate", "compression", "handshake", "protocol")
 ROOT = Path(__file__).resolve().parents[1]
 
 

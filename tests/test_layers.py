@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "geventws"
 CORE = ["version", "exceptions", "kernels", "frames", "headers", "http11", "body", "url"]
-CORE += ["deflate", "handshake", "protocol"]
+CORE += ["deflate", "compression", "handshake", "protocol"]
 SHELL = ["transport", "heartbeat", "offload", "hubs", "options", "connection", "sending", "websocket"]
 SHELL += ["opening", "arrivals", "tls", "dial", "client", "upgrade", "server", "handlers", "demo", "console"]
 SHELL += ["__main__"]

@@ -9,7 +9,8 @@ from sys import getsizeof
 
 import pytest
 
-from geventws.deflate import Compressor, Decompressor, Parameters, PerMessageDeflate
+from geventws.compression import Compressor, Decompressor
+from geventws.deflate import Parameters, PerMessageDeflate
 from geventws.exceptions import ProtocolError, Violation
 from geventws.frames import FIN, RSV1, CloseFrame, Opcode, Side
 from geventws.protocol import (

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 import geventws
-from geventws.deflate import Compressor
+from geventws.compression import Compressor
 
 collect_ignore = ["test_demand_21_at_any_line.py"] if geventws.accelerated else []
 

@@ -10,7 +10,8 @@ from tools.tasks import start, start_waiting
 from tools.timing import let_hub_run, wait_until
 from tools.wire import BINARY, RSV1, TEXT
 
-from geventws.deflate import Compressor, Parameters, PerMessageDeflate
+from geventws.compression import Compressor
+from geventws.deflate import Parameters, PerMessageDeflate
 from geventws.exceptions import ConnectionClosed, ConnectionClosedError
 from geventws.frames import Side
 from geventws.protocol import State

@@ -18,7 +18,8 @@ from tools.timing import let_hub_run
 from tools.wire import BINARY, CLOSE, CONTINUATION, PING, RSV1, TEXT
 
 from geventws.client import connect
-from geventws.deflate import Compressor, Parameters, PerMessageDeflate
+from geventws.compression import Compressor
+from geventws.deflate import Parameters, PerMessageDeflate
 from geventws.exceptions import ConnectionClosedError
 from geventws.frames import Side
 from geventws.http11 import RequestParser

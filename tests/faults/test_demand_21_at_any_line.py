@@ -13,7 +13,8 @@ from tools.numbered import numbered
 from tools.tasks import start
 
 from geventws import accelerated
-from geventws.deflate import Compressor, Parameters
+from geventws.compression import Compressor
+from geventws.deflate import Parameters
 from geventws.offload import Offload
 from geventws.protocol import Protocol
 from geventws.sending import SendingConnection
