@@ -80,7 +80,8 @@ class PerMessageDeflate:
             2**(wbits + 2) + 2**(memLevel + 9) bytes, 160 KiB by default.
         decompress_options: ``wbits`` (8 to 15: hold a larger window than was agreed on, for a peer that does not keep
             to it). A context takes about 2 * 2**wbits bytes, 64 KiB by default.
-        concurrency_limit: at most this many large messages are compressed or decompressed in threads at once.
+        concurrency_limit: at most this many large messages are compressed or decompressed in threads at once, over all
+            connections of a hub that have the same limit.
     """
 
     server_no_context_takeover: bool | None = None
