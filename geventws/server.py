@@ -46,6 +46,13 @@ _ALL_ADDRESSES = (":", "*:")
 _NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 
+class _Serving(gevent.Greenlet):  # type: ignore[type-arg]
+    """Serves a connection. Where it was spawned is the same for all, and not worth a note in each."""
+
+    __slots__ = ()
+    spawning_stack_limit = 0
+
+
 class WebSocketServer(StreamServer):
     """A WebSocket server.
 
@@ -73,6 +80,7 @@ class WebSocketServer(StreamServer):
         clients: the open connections, a set that may be iterated over while it changes.
     """
 
+    _spawn = _Serving.spawn
     stop_timeout = 5
     """How long `stop` waits for the handlers by default, in seconds."""
 
@@ -210,7 +218,7 @@ class WebSocketServer(StreamServer):
 
     def _begin(self, address: Any, sock: Any, opening: Callable[..., WebSocket | None], *arguments: Any) -> None:
         try:
-            self._spawn(self._serve, address, opening, *arguments)  # type: ignore[attr-defined]
+            self._spawn(self._serve, address, opening, *arguments)
         except BaseException:
             sock.close()
             raise
