@@ -30,9 +30,10 @@ from .frames import CloseCode, CloseFrame
 from .http11 import Headers, Request, Response
 from .protocol import State
 from .server import WebSocketServer
-from .upgrade import Upgrader
+from .upgrader import Upgrader
 from .version import __version__
 from .websocket import WebSocket
+from .wsgi import WebSocketApp, upgrade
 
 accelerated = acceleration.is_compiled(kernels.__file__)
 """Whether the compiled part of the library runs."""
@@ -59,9 +60,11 @@ __all__ = [
     "Upgrader",
     "Violation",
     "WebSocket",
+    "WebSocketApp",
     "WebSocketError",
     "WebSocketServer",
     "__version__",
     "accelerated",
     "connect",
+    "upgrade",
 ]

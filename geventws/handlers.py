@@ -1,9 +1,12 @@
-"""Ready-made handlers: what the command line and the demo serve."""
+"""Handlers: how one is run, and ready-made ones, which the command line and the demo serve."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+
+from gevent import Timeout
 
 from .exceptions import ConnectionClosed
 from .frames import CloseCode, CloseFrame
@@ -11,7 +14,37 @@ from .protocol import Message, State
 from .transport import HIGH_WATER
 from .websocket import WebSocket
 
+logger = logging.getLogger("geventws")
+
+Handler = Callable[[WebSocket], object]
+
 _TOO_SLOW = CloseFrame(CloseCode.TRY_AGAIN_LATER, "too slow")
+
+
+def run_handler(handler: Handler, ws: WebSocket) -> None:
+    """Run a handler, and end the connection in the way that fits.
+
+    When the handler returns, the connection is closed with 1000; when it raises an Exception or a gevent.Timeout, with
+    1011, and that is logged, except for the ConnectionClosed of a client that has gone. Anything else that it raises,
+    a kill among them, ends the connection with 1001 at once, and passes.
+    """
+    try:
+        try:
+            handler(ws)
+        except (Exception, Timeout) as error:
+            # A handler need not catch what `recv` and `send` raise when the client goes. Where the client is still
+            # there, it is another connection of the handler's that has ended, an error like any other.
+            if not isinstance(error, ConnectionClosed) or ws.state is State.OPEN:
+                logger.error("the handler failed for %s", ws.remote_address, exc_info=True)
+            ws.close(CloseCode.INTERNAL_ERROR)
+        else:
+            ws.close()
+    except BaseException:
+        ws.start_close(CloseFrame(CloseCode.GOING_AWAY))
+        raise
+    finally:
+        if ws.state is not State.CLOSED:
+            ws.terminate()
 
 
 def echo(ws: WebSocket) -> None:

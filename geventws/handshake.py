@@ -271,7 +271,7 @@ class ServerHandshake:
         if not is_upgrade(request):  # item 3
             raise _unacceptable("Upgrade", headers.get("Upgrade"), "this is a WebSocket server", 426)
         if request.version != "HTTP/1.1":  # item 1
-            raise _refused("an upgrade needs HTTP/1.1", 505)
+            raise _refused("an upgrade needs HTTP/1.1; nginx in front needs proxy_http_version 1.1", 505)
         if not _has_token(headers.get("Connection"), "upgrade"):  # item 4
             raise _unacceptable("Connection", headers.get("Connection"), "it must list the token upgrade")
         version = headers.get("Sec-WebSocket-Version")  # item 6

@@ -162,6 +162,7 @@ class Request:
         remote_address: the address at the other end of the request's socket; None before there is one.
         peer_certificate: the certificate that was shown there in TLS, as the dict of ssl's getpeercert; empty where
             it was not verified, None where there was none.
+        environ: the WSGI environment, where a WSGI server has read the request, else None.
 
     Raises ValueError where the method, the target or the version is not valid; `serialize` checks them again.
     """
@@ -174,6 +175,7 @@ class Request:
     data: dict[Any, Any]
     remote_address: Any
     peer_certificate: dict[str, Any] | None
+    environ: dict[str, Any] | None
 
     def __init__(
         self,
@@ -185,6 +187,7 @@ class Request:
         data: dict[Any, Any] | None = None,
         remote_address: Any = None,
         peer_certificate: dict[str, Any] | None = None,
+        environ: dict[str, Any] | None = None,
     ) -> None:
         self.method = method
         self.target = target
@@ -194,6 +197,7 @@ class Request:
         self.data = {} if data is None else data
         self.remote_address = remote_address
         self.peer_certificate = peer_certificate
+        self.environ = environ
         self._check()
 
     @property

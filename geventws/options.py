@@ -74,8 +74,8 @@ class ConnectionOptions(TypedDict, total=False):
     validate_utf8: bool
 
 
-class UpgraderOptions(ConnectionOptions, total=False):
-    """The arguments of `Upgrader`, which has their meaning and their defaults."""
+class UpgradeOptions(ConnectionOptions, total=False):
+    """The arguments of `Upgrader` that are about one connection; it has their meaning and their defaults."""
 
     path: str | None
     origins: Origins
@@ -85,8 +85,6 @@ class UpgraderOptions(ConnectionOptions, total=False):
     process_request: Callable[[Request], Response | None] | None
     process_response: Callable[[Request, Response], Response | None] | None
     on_handshake_error: Callable[[HandshakeError, Request | None], Response | None] | None
-    track_clients: bool
-    max_connections: int | None
     websocket_class: type[WebSocket]
     open_timeout: float | None
     masking_keys: None
@@ -100,6 +98,13 @@ def connection_options(
         if name not in ConnectionOptions.__annotations__:
             raise TypeError(f"{caller}() got an unexpected keyword argument {name!r}")
     return Options(masking_keys=masking_keys, **options)
+
+
+class UpgraderOptions(UpgradeOptions, total=False):
+    """All arguments of `Upgrader`."""
+
+    track_clients: bool
+    max_connections: int | None
 
 
 def deflate_settings(compression: bool | PerMessageDeflate) -> PerMessageDeflate | None:

@@ -19,15 +19,15 @@ from gevent.lock import BoundedSemaphore
 from gevent.server import StreamServer
 
 from .arrivals import Arrivals
-from .exceptions import ConnectionClosed, HandshakeError
+from .exceptions import HandshakeError
 from .frames import CloseCode, CloseFrame
+from .handlers import Handler, run_handler
 from .http11 import Request, RequestParser
 from .kernels import now
 from .opening import Deadline, read_head, request_timeout
 from .options import check_wait
-from .protocol import State
 from .tls import checked_context, load_certificate, start_tls
-from .upgrade import Clients, Upgrader
+from .upgrader import Clients, Upgrader
 from .websocket import WebSocket
 
 if TYPE_CHECKING:
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from .options import UpgraderOptions
 
 logger = logging.getLogger("geventws")
-
-Handler = Callable[[WebSocket], object]
 
 _KILL_TIMEOUT = 1.0
 _TCP = (socket.AF_INET, socket.AF_INET6)
@@ -236,7 +234,7 @@ class WebSocketServer(StreamServer):
             ws = opening(*arguments)
             if ws is not None:
                 self._connections[me] = ws
-                self._run(ws, address)
+                run_handler(self.handler, ws)
         except (Exception, Timeout):
             logger.error("the connection from %s failed", address, exc_info=True)
         finally:
@@ -270,26 +268,6 @@ class WebSocketServer(StreamServer):
             if ws is None:
                 stream.close()
         return ws
-
-    def _run(self, ws: WebSocket, address: Any) -> None:
-        """Run the handler, and end the connection in the way that fits."""
-        try:
-            try:
-                self.handler(ws)
-            except (Exception, Timeout) as error:
-                # A handler need not catch what `recv` and `send` raise when the client goes. Where the client is still
-                # there, it is another connection of the handler's that has ended, an error like any other.
-                if not isinstance(error, ConnectionClosed) or ws.state is State.OPEN:
-                    logger.error("the handler failed for %s", address, exc_info=True)
-                ws.close(CloseCode.INTERNAL_ERROR)
-            else:
-                ws.close()
-        except BaseException:
-            ws.start_close(CloseFrame(CloseCode.GOING_AWAY))
-            raise
-        finally:
-            if ws.state is not State.CLOSED:
-                ws.terminate()
 
     # Stopping
 

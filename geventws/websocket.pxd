@@ -14,7 +14,6 @@ cdef class WebSocket(SendingConnection):
     cdef public object url
     cdef public object request
     cdef public object response
-    cdef public object environ
     cdef public object data
 
     @cython.locals(protocol=Protocol, messages=list, time=double, whole=bint)

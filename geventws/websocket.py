@@ -45,13 +45,12 @@ class WebSocket(SendingConnection):
         url: the URL, on the client; on a server the empty string.
         request: the opening handshake's request; its ``user`` is what ``process_request`` put there.
         response: the answer to it, with status 101.
-        environ: the WSGI environment under a WSGI server, else None.
         data: a dict for the program's own use; ``process_request`` may fill it through ``request.data``.
         local_address, remote_address: the socket's addresses.
         latency: how long the last answered ping took, in seconds; None before the first.
     """
 
-    __slots__ = ("data", "environ", "request", "response", "url")
+    __slots__ = ("data", "request", "response", "url")
 
     def __init__(
         self,
@@ -65,13 +64,11 @@ class WebSocket(SendingConnection):
         url: str = "",
         settings: PerMessageDeflate | None = None,
         options: Options | None = None,
-        environ: dict[str, Any] | None = None,
         on_closed: Callable[[Any], None] | None = None,
     ) -> None:
         self.url = url
         self.request = request
         self.response = response
-        self.environ = environ
         self.data: dict[Any, Any] = request.data
         super().__init__(
             sock, side, agreement, head, settings, options or Options(), on_closed, request.remote_address
@@ -86,6 +83,11 @@ class WebSocket(SendingConnection):
     def state(self) -> State:
         """OPEN, CLOSING or CLOSED (RFC 6455 section 4.1 and 7.1)."""
         return self._protocol.state
+
+    @property
+    def environ(self) -> dict[str, Any] | None:
+        """The WSGI environment of the request, None where no WSGI server has read it."""
+        return self.request.environ
 
     @property
     def subprotocol(self) -> str | None:

@@ -858,7 +858,7 @@ def test_agent_may_return_a_tls_stream(host: Host, open_ws: Open, client_context
 
     def upgrader_of(stream: Any) -> WebSocket | None:
         from geventws.opening import read_head
-        from geventws.upgrade import Upgrader
+        from geventws.upgrader import Upgrader
 
         parser = RequestParser()
         request = read_head(stream, parser)

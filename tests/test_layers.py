@@ -11,8 +11,8 @@ PACKAGE = Path(__file__).resolve().parents[1] / "geventws"
 CORE = ["version", "exceptions", "kernels", "frames", "headers", "http11", "body", "url"]
 CORE += ["deflate", "compression", "handshake", "protocol"]
 SHELL = ["transport", "heartbeat", "offload", "hubs", "options", "connection", "sending", "websocket"]
-SHELL += ["opening", "arrivals", "tls", "dial", "client", "upgrade", "server", "handlers", "demo", "console"]
-SHELL += ["__main__"]
+SHELL += ["opening", "arrivals", "tls", "dial", "client", "upgrader", "handlers", "server", "hosts", "wsgi"]
+SHELL += ["demo", "console", "__main__"]
 ORDER = CORE + SHELL
 IO = {"gevent", "greenlet", "socket", "_socket", "ssl", "select", "selectors", "threading", "asyncio"}
 

@@ -22,16 +22,17 @@ def make_websocket(
     deflate: Parameters | None = None,
     subprotocol: str | None = None,
     websocket_class: type[WebSocket] = WebSocket,
+    environ: dict[str, Any] | None = None,
     **arguments: Any,
 ) -> Any:
     """A WebSocket; ``arguments`` are WebSocket's and those of Options, without distinction."""
-    names = ("head", "url", "settings", "environ", "on_closed")
+    names = ("head", "url", "settings", "on_closed")
     own = {name: arguments.pop(name) for name in names if name in arguments}
     return websocket_class(
         sock,
         Side(role),
         Agreement(13, subprotocol, deflate),
-        request=Request("GET", "/chat?room=1", Headers([("Host", "localhost")])),
+        request=Request("GET", "/chat?room=1", Headers([("Host", "localhost")]), environ=environ),
         response=Response(101),
         options=Options(**arguments),
         **own,

@@ -37,6 +37,7 @@ RETRY_AFTER = 5
 ProcessRequest = Callable[[Request], Response | None]
 ProcessResponse = Callable[[Request, Response], Response | None]
 OnHandshakeError = Callable[[HandshakeError, Request | None], Response | None]
+Take = Callable[[Response], tuple[Any, bytes]]
 
 
 class Clients(Set[WebSocket]):
@@ -146,9 +147,7 @@ class Upgrader:
         """Whether there is a WebSocket at the request's path; to be overridden."""
         return self._path is None or request.path == self._path
 
-    def upgrade(
-        self, request: Request, sock: Any, head: bytes = b"", *, environ: dict[str, Any] | None = None
-    ) -> WebSocket | None:
+    def upgrade(self, request: Request, sock: Any, head: bytes = b"") -> WebSocket | None:
         """Answer a request, and make a WebSocket of its socket where it is an opening handshake that is accepted.
 
         The socket is used up in any case: it is the WebSocket's, or is closed.
@@ -157,28 +156,53 @@ class Upgrader:
             request: the request.
             sock: the socket it came from: gevent's or the standard library's, plain or TLS.
             head: what has been read of the socket behind the request.
-            environ: the WSGI environment, where there is one; it becomes ``ws.environ``.
 
         Returns None where the request was refused, or answered by ``process_request``, or its client has gone away.
         """
-        self._opening += 1
         try:
             introduce(request, sock)
-            response, agreement = self._answer(request)
-            if self._send(sock, response) and agreement is not None:
-                return self._make(sock, agreement, request, response, head, environ)
+            outcome = self.open(request, lambda response: (sock, head))
+            if isinstance(outcome, Response):
+                self._send(sock, outcome)
         except BaseException:
             sock.close()
             raise
+        if isinstance(outcome, Response):
+            hang_up(sock)
+            return None
+        return outcome
+
+    def open(self, request: Request, take: Take) -> WebSocket | Response | None:
+        """Answer a request whose connection is still in the hands of an HTTP server; `upgrade` without the refusals.
+
+        Args:
+            request: the request.
+            take: called with the 101 that is about to be sent where the request is accepted, and only there; returns
+                the socket and what has been read of it behind the request. The socket is used up from then on.
+
+        Returns the WebSocket; or the Response with which the request was refused, or answered by ``process_request``,
+        for the server to send; or None where the client has gone away.
+        """
+        self._opening += 1
+        try:
+            response, agreement = self._answer(request)
+            if agreement is None:
+                return response
+            sock, head = take(response)
+            try:
+                if self._send(sock, response):
+                    return self._make(sock, agreement, request, response, head)
+            except BaseException:
+                sock.close()
+                raise
+            return None
         finally:
             self._opening -= 1
-        hang_up(sock)
-        return None
 
     def refuse(self, sock: Any, error: HandshakeError, request: Request | None = None) -> None:
         """Answer a request that cannot be read, or is not accepted, with the error's response; closes the socket."""
         try:
-            self._send(sock, self._refusal(error, request))
+            self._send(sock, self.response_to(error, request))
         except BaseException:
             sock.close()
             raise
@@ -190,7 +214,7 @@ class Upgrader:
         try:
             return self._decide(request)
         except HandshakeError as error:
-            return self._refusal(error, request), None
+            return self.response_to(error, request), None
 
     def _decide(self, request: Request) -> tuple[Response, Agreement | None]:
         """Raises HandshakeError where the request is refused, by the rules or because a hook failed."""
@@ -231,7 +255,8 @@ class Upgrader:
         response.serialize()
         return response
 
-    def _refusal(self, error: HandshakeError, request: Request | None) -> Response:
+    def response_to(self, error: HandshakeError, request: Request | None = None) -> Response:
+        """The response with which a request is refused."""
         logger.info("refused an opening handshake: %s", error)
         if self._on_handshake_error is not None:
             try:
@@ -267,13 +292,7 @@ class Upgrader:
         return True
 
     def _make(
-        self,
-        sock: Any,
-        agreement: Agreement,
-        request: Request,
-        response: Response,
-        head: bytes,
-        environ: dict[str, Any] | None,
+        self, sock: Any, agreement: Agreement, request: Request, response: Response, head: bytes
     ) -> WebSocket:
         ws = self._websocket_class(
             sock,
@@ -284,7 +303,6 @@ class Upgrader:
             head=head,
             settings=self._deflate,
             options=self._options,
-            environ=environ,
             on_closed=self._closed,
         )
         self._open += 1

@@ -18,7 +18,7 @@ from geventws.deflate import PerMessageDeflate
 from geventws.exceptions import HandshakeError, InvalidHeader
 from geventws.http11 import Headers, Request, RequestParser, Response, refusal
 from geventws.options import ConnectionOptions, Options, UpgraderOptions
-from geventws.upgrade import Upgrader
+from geventws.upgrader import Upgrader
 from geventws.websocket import WebSocket
 
 Pair = tuple[Any, Any]
@@ -84,12 +84,12 @@ def visit(sockets: Callable[[], Pair]) -> Iterator[Callable[..., Visit]]:
 
 
 def test_valid_request_becomes_a_websocket(visit: Callable[..., Visit]) -> None:
-    seen = visit(Upgrader(), environ={"wsgi.x": 1})
+    seen = visit(Upgrader())
     assert seen.response.status == 101
     assert seen.response.headers["Sec-WebSocket-Accept"] == raw_http.ACCEPT
     assert seen.ws.request is seen.request
     assert seen.ws.response.status == 101
-    assert seen.ws.environ == {"wsgi.x": 1}
+    assert seen.ws.environ is None
     peer = Peer(seen.client, client=True)
     peer.text("hello")
     assert seen.ws.recv(timeout=5) == "hello"
