@@ -12,7 +12,7 @@ from gevent import GreenletExit, Timeout, pywsgi, socket
 from gevent.pool import Pool
 from tools import raw_http, wire
 from tools.peer import Peer
-from tools.timing import wait_until
+from tools.timing import let_time_pass, wait_until
 
 import geventws
 from geventws.exceptions import ConnectionClosedError, HandshakeError, InvalidState
@@ -153,8 +153,7 @@ def test_handler_talks_to_the_client(site: Site) -> None:
 def test_access_log_has_the_101_and_how_long_the_connection_lasted(site: Site) -> None:
     peer = site.open(site.start(WebSocketApp(echo)), raw_http.request("/chat?room=1"))
     assert not site.log.lines
-    with gevent.get_hub().loop.timer(0.05) as timer:
-        gevent.get_hub().wait(timer)
+    let_time_pass(0.05)
     close(peer)
     site.wait_for_log()
     target, status, seconds = site.log.entry()

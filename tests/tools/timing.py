@@ -26,6 +26,14 @@ def let_hub_run(times: int = 20) -> None:
             hub.wait(timer)
 
 
+def let_time_pass(seconds: float) -> None:
+    """For what measures how long something lasts."""
+    hub = gevent.get_hub()
+    hub.loop.update_now()  # a timer counts from the last time that the loop has looked
+    with hub.loop.timer(seconds) as timer:
+        hub.wait(timer)
+
+
 class Stopwatch:
     seconds = 0.0
 

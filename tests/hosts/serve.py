@@ -1,0 +1,32 @@
+"""Serves the application with a host that has no command line of its own, on a listening socket that it inherits.
+
+Usage: serve.py HOST patched|unpatched DESCRIPTOR [CERTIFICATE KEY]
+"""
+
+from __future__ import annotations
+
+import sys
+
+
+def main(host: str, patched: str, descriptor: str, *tls: str) -> None:
+    if patched == "patched":
+        from gevent import monkey
+
+        monkey.patch_all()
+    from application import application
+
+    if host == "pywsgi":
+        from gevent import socket
+        from gevent.pywsgi import WSGIServer
+
+        options = {"certfile": tls[0], "keyfile": tls[1]} if tls else {}
+        WSGIServer(socket.socket(fileno=int(descriptor)), application, **options).serve_forever()
+    else:
+        from werkzeug.serving import make_server
+
+        options = {"ssl_context": tls} if tls else {}
+        make_server("127.0.0.1", 0, application, threaded=True, fd=int(descriptor), **options).serve_forever()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
