@@ -12,14 +12,15 @@ CORE = ["version", "exceptions", "kernels", "frames", "headers", "http11", "body
 CORE += ["deflate", "compression", "handshake", "protocol"]
 SHELL = ["transport", "heartbeat", "offload", "hubs", "options", "connection", "sending", "websocket"]
 SHELL += ["opening", "arrivals", "tls", "dial", "client", "upgrader", "handlers", "server", "hosts", "wsgi"]
-SHELL += ["demo", "console", "__main__"]
+SHELL += ["integrations", "demo", "console", "__main__"]
 ORDER = CORE + SHELL
 IO = {"gevent", "greenlet", "socket", "_socket", "ssl", "select", "selectors", "threading", "asyncio"}
 
 
 def source(name: str) -> str:
-    path = PACKAGE / name / "__init__.py" if (PACKAGE / name).is_dir() else PACKAGE / f"{name}.py"
-    return path.read_text()
+    """What a module, or all modules of a package, consist of."""
+    paths = sorted((PACKAGE / name).glob("*.py")) or [PACKAGE / f"{name}.py"]
+    return "".join(path.read_text() for path in paths)
 
 
 def imports(name: str) -> tuple[set[str], set[str]]:

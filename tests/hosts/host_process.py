@@ -32,6 +32,11 @@ class Kind(NamedTuple):
         return f"{self.host}-{'tls' if self.tls else 'plain'}-{'patched' if self.patched else 'unpatched'}"
 
 
+GEVENT = [Kind("pywsgi", tls, patched) for tls in (False, True) for patched in (False, True)]
+GEVENT += [Kind(host, tls) for host in ("gevent", "gevent_pywsgi") for tls in (False, True)]
+OTHERS = [Kind("gthread", False, False), Kind("gthread", True, False), Kind("werkzeug"), Kind("werkzeug", True)]
+
+
 class Access(NamedTuple):
     """A line of the access log."""
 
@@ -42,10 +47,13 @@ class Access(NamedTuple):
 
 
 class Host:
-    """A running host; a context manager that ends it."""
+    """A running host that serves the application of a module beside this one; a context manager that ends it."""
 
-    def __init__(self, kind: Kind, folder: Path, client_context: Any, certificate: list[str]) -> None:
+    def __init__(
+        self, kind: Kind, folder: Path, client_context: Any, certificate: list[str], module: str = "application"
+    ) -> None:
         self.kind = kind
+        self._module = module
         self._client_context = client_context
         self._sockets: list[Any] = []
         self._log = folder / f"{kind}.log"
@@ -68,11 +76,11 @@ class Host:
         kind = self.kind
         if kind.host in ("pywsgi", "werkzeug"):
             patched = "patched" if kind.patched else "unpatched"
-            return [sys.executable, "serve.py", kind.host, patched, str(descriptor), *certificate]
+            return [sys.executable, "serve.py", kind.host, patched, self._module, str(descriptor), *certificate]
         tls = [word for pair in zip(("--certfile", "--keyfile"), certificate) for word in pair]  # noqa: B905
         command = [sys.executable, "-m", "gunicorn", "-k", kind.host, "--bind", f"fd://{descriptor}", "--threads", "8"]
         log = ["--access-logfile", "-", "--access-logformat", _GUNICORN_ACCESS]
-        return [*command, *log, "--graceful-timeout", "1", *tls, "application"]
+        return [*command, *log, "--graceful-timeout", "1", *tls, self._module]
 
     def __enter__(self) -> Host:
         return self
@@ -155,3 +163,16 @@ class Host:
         wait_until(lambda: len(self.accesses) >= count, timeout=10)
         assert len(self.accesses) == count, self.log
         return self.accesses[-1]
+
+
+def end(peer: Peer) -> None:
+    """Nothing comes any more."""
+    peer.read_eof()
+    peer.close()
+
+
+def close(peer: Peer) -> None:
+    """Close from the client's side."""
+    peer.send_close(1000)
+    assert peer.read_close() == (1000, "")
+    end(peer)

@@ -1,19 +1,20 @@
-"""Serves the application with a host that has no command line of its own, on a listening socket that it inherits.
+"""Serves a module's application with a host that has no command line of its own, on a listening socket it inherits.
 
-Usage: serve.py HOST patched|unpatched DESCRIPTOR [CERTIFICATE KEY]
+Usage: serve.py HOST patched|unpatched MODULE DESCRIPTOR [CERTIFICATE KEY]
 """
 
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 
 
-def main(host: str, patched: str, descriptor: str, *tls: str) -> None:
+def main(host: str, patched: str, module: str, descriptor: str, *tls: str) -> None:
     if patched == "patched":
         from gevent import monkey
 
         monkey.patch_all()
-    from application import application
+    application = import_module(module).application
 
     if host == "pywsgi":
         from gevent import socket

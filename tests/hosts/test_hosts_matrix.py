@@ -9,29 +9,15 @@ from typing import Any
 
 import gevent
 import pytest
-from host_process import Host, Kind
-from tools import certificates, raw_http, wire
+from host_process import GEVENT, OTHERS, Host, Kind, close, end
+from tools import raw_http, wire
 from tools.checker import Deflate
-from tools.peer import Peer
 from tools.timing import let_time_pass, wait_until
 
 pytest.importorskip("gunicorn")
 pytest.importorskip("werkzeug")
 
-GEVENT = [Kind("pywsgi", tls, patched) for tls in (False, True) for patched in (False, True)]
-GEVENT += [Kind(host, tls) for host in ("gevent", "gevent_pywsgi") for tls in (False, True)]
-OTHERS = [Kind("gthread", False, False), Kind("gthread", True, False), Kind("werkzeug"), Kind("werkzeug", True)]
 SIZES = [0, 1, 125, 126, 65_535, 65_536, 2**22]
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """The paths of a certificate and its key."""
-    folder = tmp_path_factory.mktemp("tls")
-    issued = certificates.authority().issue_cert("localhost")
-    issued.cert_chain_pems[0].write_to_path(folder / "certificate.pem")
-    issued.private_key_pem.write_to_path(folder / "key.pem")
-    return [str(folder / "certificate.pem"), str(folder / "key.pem")]
 
 
 @pytest.fixture(scope="module", params=GEVENT + OTHERS, ids=str)
@@ -50,18 +36,6 @@ def host(process: Host) -> Iterator[Host]:
     process.hang_up()
     assert "Traceback" not in process.log
     assert "ERROR" not in process.log
-
-
-def end(peer: Peer) -> None:
-    """Nothing comes any more."""
-    peer.read_eof()
-    peer.close()
-
-
-def close(peer: Peer) -> None:
-    peer.send_close(1000)
-    assert peer.read_close() == (1000, "")
-    end(peer)
 
 
 def test_access_log_has_the_101_and_how_long_the_connection_lasted(host: Host) -> None:
