@@ -14,7 +14,6 @@ from ssl import SSLEOFError, SSLZeroReturnError
 from typing import Any, NoReturn
 
 import gevent.socket
-import gevent.ssl
 
 from .exceptions import InvalidState
 from .frames import Buffer

@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from .draining import drain
 from .exceptions import ConnectionClosedError, HandshakeError
+from .frames import CloseCode, CloseFrame
 from .handlers import Handler, run_handler
 from .handshake import is_upgrade
 from .hosts import HostConnection
@@ -102,6 +104,27 @@ def upgrade(
     return outcome
 
 
+def close_websockets(code: int = CloseCode.GOING_AWAY, *, over: float = 0, timeout: float | None = None) -> bool:
+    """Close all WebSockets that the WSGI applications of this process have, before their server stops.
+
+    Until it returns, new ones are refused with 503.
+
+    Args:
+        code: the close code; 1012 tells clients that the server will be back.
+        over: within how many seconds the connections are closed, each at a random moment.
+        timeout: how many seconds to wait for their end after that; by default as long as it takes, which each
+            connection's ``close_timeout`` limits.
+
+    Returns whether all have ended. Raises ValueError or TypeError where the close code is not allowed.
+    """
+    frame = CloseFrame.checked(code, "")
+    try:
+        drain.close(frame, over)
+        return drain.wait(timeout)
+    finally:
+        drain.reopen()
+
+
 def respond(response: Response, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
     """Send a response through the server: the application's return value."""
     start_response(f"{response.status} {response.reason}", _sendable(response.headers, environ))
@@ -116,11 +139,14 @@ def open_websocket(
     upgrader: Upgrader, environ: Environ, start_response: StartResponse | None
 ) -> WebSocket | Response | None:
     """`Upgrader.open` for a WSGI request. Raises InvalidState where the server does not show its connections."""
+    request = host = None
     try:
         request = request_of(environ)
+        if is_upgrade(request):
+            drain.check()
+            host = HostConnection(environ)
     except HandshakeError as error:
-        return upgrader.response_to(error)
-    host = HostConnection(environ) if is_upgrade(request) else None
+        return upgrader.response_to(error, request)
 
     def take(response: Response) -> tuple[Any, bytes]:
         assert host is not None
@@ -128,7 +154,10 @@ def open_websocket(
             _announce(response, start_response)
         return host.take()
 
-    return upgrader.open(request, take)
+    outcome = upgrader.open(request, take)
+    if isinstance(outcome, WebSocket):
+        drain.add(outcome)
+    return outcome
 
 
 def request_of(environ: Environ) -> Request:

@@ -20,7 +20,7 @@ from geventws.http11 import Request, Response
 from geventws.options import UpgradeOptions
 from geventws.upgrader import Upgrader
 from geventws.websocket import WebSocket
-from geventws.wsgi import WebSocketApp, request_of, respond, upgrade
+from geventws.wsgi import WebSocketApp, close_websockets, request_of, respond, upgrade
 
 Environ = dict[str, Any]
 
@@ -486,6 +486,37 @@ def test_type_checkers_know_the_options_of_upgrade() -> None:
     known = set(Upgrader.__init__.__kwdefaults__ or {}) - {"max_connections", "track_clients"}
     assert known <= set(UpgradeOptions.__annotations__)
     assert not {"max_connections", "track_clients"} & set(UpgradeOptions.__annotations__)
+
+
+# Before the server stops
+
+
+def test_all_websockets_are_closed_before_the_server_stops(site: Site) -> None:
+    server = site.start(WebSocketApp(echo), spawn=Pool())
+    peers = [site.open(server), site.open(server)]
+    idle = site.connect(server)
+    closing = gevent.spawn(close_websockets, 1012, over=0.01)
+    for peer in peers:
+        assert peer.read_close() == (1012, "")
+    idle.sendall(raw_http.request())
+    response, _ = raw_http.read_response(idle)
+    assert (response.status, response.headers["Retry-After"]) == (503, "5")
+    for peer in peers:
+        peer.send_close(1012)
+        end(peer)
+    assert closing.get()
+    site.wait_for_log(3)
+    server.stop(timeout=0)
+    assert sorted(site.log.entry(number)[1] for number in range(3)) == ["101", "101", "503"]
+
+
+def test_websockets_are_opened_again_after_that(tcp: Site) -> None:
+    server = tcp.start(WebSocketApp(echo))
+    tcp.open(server)
+    assert not close_websockets(timeout=0)
+    close(tcp.open(server))
+    with pytest.raises(ValueError, match="1006"):
+        close_websockets(1006)
 
 
 # The request that an environment tells of

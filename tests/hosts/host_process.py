@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,10 +52,17 @@ class Host:
     """A running host that serves the application of a module beside this one; a context manager that ends it."""
 
     def __init__(
-        self, kind: Kind, folder: Path, client_context: Any, certificate: list[str], module: str = "application"
+        self,
+        kind: Kind,
+        folder: Path,
+        client_context: Any,
+        certificate: list[str],
+        module: str = "application",
+        arguments: Sequence[str] = (),
     ) -> None:
         self.kind = kind
         self._module = module
+        self._arguments = arguments
         self._client_context = client_context
         self._sockets: list[Any] = []
         self._log = folder / f"{kind}.log"
@@ -80,7 +89,7 @@ class Host:
         tls = [word for pair in zip(("--certfile", "--keyfile"), certificate) for word in pair]  # noqa: B905
         command = [sys.executable, "-m", "gunicorn", "-k", kind.host, "--bind", f"fd://{descriptor}", "--threads", "8"]
         log = ["--access-logfile", "-", "--access-logformat", _GUNICORN_ACCESS]
-        return [*command, *log, "--graceful-timeout", "1", *tls, self._module]
+        return [*command, *log, "--graceful-timeout", "1", *tls, *self._arguments, self._module]
 
     def __enter__(self) -> Host:
         return self
@@ -94,9 +103,14 @@ class Host:
             self._process.kill()
             self._process.wait()
 
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
     def wait(self) -> int:
-        """Wait for the end of the process."""
-        return int(self._process.wait(timeout=10))
+        """Wait for the end of the process; its status."""
+        status = self._process.wait(timeout=10)
+        assert status is not None, "it goes on"
+        return int(status)
 
     # Its connections
 
