@@ -29,7 +29,11 @@ _GATEWAYS = {
 
 
 class HostConnection:
-    """The connection of a request, as its WSGI server shows it; raises InvalidState where the server shows none."""
+    """The connection of a request, as its WSGI server shows it; raises InvalidState where the server shows none.
+
+    Attributes:
+        sock: the server's socket object, plain or TLS.
+    """
 
     def __init__(self, environ: dict[str, Any]) -> None:
         stream = environ.get("wsgi.input")
@@ -37,7 +41,7 @@ class HostConnection:
         self._file: Any = None
         self._is_werkzeug = "werkzeug.socket" in environ
         if "gunicorn.socket" in environ:  # all workers but gevent_pywsgi
-            self._sock = environ["gunicorn.socket"]
+            self.sock = environ["gunicorn.socket"]
             self._unreader = getattr(getattr(stream, "reader", None), "unreader", None)
             if self._unreader is None:
                 _refuse("gunicorn's wsgi.input has been replaced, and with it went what the client has sent already")
@@ -46,8 +50,8 @@ class HostConnection:
             return
         # gevent.pywsgi hands out its file for what it takes for an upgrade, and else an object that holds the file.
         self._file = getattr(stream, "rfile", stream)
-        self._sock = environ.get("werkzeug.socket") or getattr(getattr(self._file, "raw", None), "_sock", None)
-        if isinstance(self._sock, gevent.socket.socket):
+        self.sock = environ.get("werkzeug.socket") or getattr(getattr(self._file, "raw", None), "_sock", None)
+        if isinstance(self.sock, gevent.socket.socket):
             return
         if self._is_werkzeug:
             _refuse("Werkzeug's server runs in threads: call gevent.monkey.patch_all() before anything is imported")
@@ -56,7 +60,7 @@ class HostConnection:
     def take(self) -> tuple[Any, bytes]:
         """The connection, which is the caller's from now on, and what has been read of it behind the request."""
         early = self._take_early()
-        return _take(self._sock, self._is_werkzeug), early
+        return _take(self.sock, self._is_werkzeug), early
 
     def _take_early(self) -> bytes:
         if self._unreader is not None:
@@ -64,7 +68,7 @@ class HostConnection:
             early: bytes = self._unreader.take_buffered() if has_method else self._unreader.buf.getvalue()
             return early
         # What the file has buffered, all of it; where that is nothing, one read of the socket, which must not wait.
-        self._sock.settimeout(0)
+        self.sock.settimeout(0)
         try:
             return self._file.read1() or b""
         except OSError:

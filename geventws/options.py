@@ -90,6 +90,13 @@ class UpgradeOptions(ConnectionOptions, total=False):
     masking_keys: None
 
 
+class UpgraderOptions(UpgradeOptions, total=False):
+    """All arguments of `Upgrader`."""
+
+    track_clients: bool
+    max_connections: int | None
+
+
 def connection_options(
     caller: str, options: ConnectionOptions, masking_keys: Callable[[], bytes] | None = None
 ) -> Options:
@@ -98,13 +105,6 @@ def connection_options(
         if name not in ConnectionOptions.__annotations__:
             raise TypeError(f"{caller}() got an unexpected keyword argument {name!r}")
     return Options(masking_keys=masking_keys, **options)
-
-
-class UpgraderOptions(UpgradeOptions, total=False):
-    """All arguments of `Upgrader`."""
-
-    track_clients: bool
-    max_connections: int | None
 
 
 def deflate_settings(compression: bool | PerMessageDeflate) -> PerMessageDeflate | None:

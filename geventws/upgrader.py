@@ -291,9 +291,7 @@ class Upgrader:
             return False
         return True
 
-    def _make(
-        self, sock: Any, agreement: Agreement, request: Request, response: Response, head: bytes
-    ) -> WebSocket:
+    def _make(self, sock: Any, agreement: Agreement, request: Request, response: Response, head: bytes) -> WebSocket:
         ws = self._websocket_class(
             sock,
             Side.SERVER,

@@ -70,9 +70,7 @@ class WebSocket(SendingConnection):
         self.request = request
         self.response = response
         self.data: dict[Any, Any] = request.data
-        super().__init__(
-            sock, side, agreement, head, settings, options or Options(), on_closed, request.remote_address
-        )
+        super().__init__(sock, side, agreement, head, settings, options or Options(), on_closed, request.remote_address)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._side.value} {self.state.name} {self.url or self.remote_address}>"

@@ -17,6 +17,8 @@ from .handlers import Handler, run_handler
 from .handshake import is_upgrade
 from .hosts import HostConnection
 from .http11 import Headers, Request, Response, refusal
+from .opening import introduce
+from .options import check_wait
 from .upgrader import Clients, Upgrader
 from .websocket import WebSocket
 
@@ -115,9 +117,11 @@ def close_websockets(code: int = CloseCode.GOING_AWAY, *, over: float = 0, timeo
         timeout: how many seconds to wait for their end after that; by default as long as it takes, which each
             connection's ``close_timeout`` limits.
 
-    Returns whether all have ended. Raises ValueError or TypeError where the close code is not allowed.
+    Returns whether all have ended. Raises ValueError or TypeError where an argument makes no sense.
     """
     frame = CloseFrame.checked(code, "")
+    check_wait("over", over)
+    check_wait("timeout", timeout)
     try:
         drain.close(frame, over)
         return drain.wait(timeout)
@@ -145,6 +149,7 @@ def open_websocket(
         if is_upgrade(request):
             drain.check()
             host = HostConnection(environ)
+            introduce(request, host.sock)
     except HandshakeError as error:
         return upgrader.response_to(error, request)
 

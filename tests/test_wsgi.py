@@ -323,6 +323,23 @@ def test_hooks_and_handler_see_the_environment(tcp: Site) -> None:
     assert environ["PATH_INFO"] == "/x"
 
 
+def test_hooks_know_who_is_at_the_other_end(mutual_server_context: Any, mutual_client_context: Any) -> None:
+    seen: list[Any] = []
+
+    def look(request: Request) -> None:
+        seen.append((request.remote_address, request.peer_certificate))
+
+    site = Site("tls", mutual_server_context, mutual_client_context)
+    try:
+        peer = site.open(site.start(WebSocketApp(echo, process_request=look)))
+        [(address, certificate)] = seen
+        assert address == peer.sock.getsockname()
+        assert certificate["subject"]
+        close(peer)
+    finally:
+        site.end()
+
+
 def test_hook_that_fails_is_answered_with_500(tcp: Site, caplog: pytest.LogCaptureFixture) -> None:
     def fail(request: Request) -> None:
         raise RuntimeError("a bug")
@@ -517,6 +534,8 @@ def test_websockets_are_opened_again_after_that(tcp: Site) -> None:
     close(tcp.open(server))
     with pytest.raises(ValueError, match="1006"):
         close_websockets(1006)
+    with pytest.raises(TypeError, match="over"):
+        close_websockets(over="1")  # type: ignore[arg-type]
 
 
 # The request that an environment tells of
