@@ -45,6 +45,7 @@ cdef class Connection(Owner):
     cdef double _deadline
     cdef object _last_event
     cdef bint _lingering
+    cdef bint _yielding
     cdef bint _offloaded
     cdef object _pulse
 

@@ -78,6 +78,7 @@ class Connection(Owner):
         "_transport",
         "_turn",
         "_why",
+        "_yielding",
         "agreement",
         "last_received",
         "latency",
@@ -141,8 +142,9 @@ class Connection(Owner):
         self._deadline = 0.0
         self._last_event: CloseFrame | ProtocolError | None = None
         self._lingering = False
+        self._yielding = False
         self._offloaded = False
-        self._transport = Transport(sock, self, common.hub, common.buffer)
+        self._transport = Transport(sock, self, common.hub, common.buffer, common.gathering)
         self._pulse = (
             None
             if options.ping_interval is None
@@ -181,7 +183,7 @@ class Connection(Owner):
             if self._auto_corked:
                 self._uncork()
             if self._last_event is not None:
-                self._finish_late()
+                self._finish_unless_yielding()
 
     def _uncork_later(self) -> None:
         self._hub.loop.run_callback(self._uncork)
@@ -353,8 +355,15 @@ class Connection(Owner):
         if not self._protocol.messages:
             self._finish_late()
         elif getcurrent() is not self._hub:
-            self._hub.loop.run_callback(self._finish_late)
+            self._hub.loop.run_callback(self._finish_unless_yielding)
         elif self._reader is None:
+            self._finish_late()
+
+    def _finish_unless_yielding(self) -> None:
+        """In the hub: a greenlet that only lets the hub run, amid the messages before the event, answers them first."""
+        if self._yielding and self._protocol.messages:
+            self._hub.loop.run_callback(self._finish_unless_yielding)
+        else:
             self._finish_late()
 
     def _finish(self, event: CloseFrame | ProtocolError) -> None:

@@ -1,6 +1,9 @@
+from geventws.transport cimport Gathering
+
 cdef class Shared:
     cdef public object hub
     cdef public bytearray buffer
+    cdef public Gathering gathering
     cdef public object masking_keys
     cdef public object heartbeats
     cdef public double ran_at

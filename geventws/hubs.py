@@ -10,6 +10,7 @@ from .frames import MaskingKeys
 from .heartbeat import Heartbeats
 from .kernels import now
 from .offload import Offload
+from .transport import Gathering
 
 if TYPE_CHECKING:
     from gevent.hub import Hub
@@ -24,14 +25,16 @@ class Shared:
     Attributes:
         hub: the hub.
         buffer: where everything that is received lands first.
+        gathering: where short frames are put together before they are written.
         ran_at: when the hub last ran, as far as the connections know (in the time of `kernels.now`).
     """
 
-    __slots__ = ("_offloads", "buffer", "heartbeats", "hub", "masking_keys", "ran_at")
+    __slots__ = ("_offloads", "buffer", "gathering", "heartbeats", "hub", "masking_keys", "ran_at")
 
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
         self.buffer = bytearray(READ_SIZE)
+        self.gathering = Gathering()
         self.masking_keys = MaskingKeys()
         self.heartbeats = Heartbeats(hub)
         self.ran_at = now()

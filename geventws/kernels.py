@@ -61,6 +61,16 @@ def encode_frame(first: int, payload: Buffer, key: bytes | None) -> bytes:
     return header + (payload if key is None else mask(payload, key))
 
 
+def encode_into(target: bytearray, offset: int, first: int, payload: Buffer, key: bytes | None) -> int:
+    """Put a whole frame into the target, which has room for it, at the offset; returns where it ends."""
+    frame = encode_frame(first, payload, key)
+    end = offset + len(frame)
+    if offset < 0 or end > len(target):
+        raise IndexError("there is no room for the frame")
+    target[offset:end] = frame
+    return end
+
+
 def to_bytes(data: bytearray, start: int, stop: int) -> bytes:
     """A copy of a part of the buffer."""
     return bytes(memoryview(data)[start:stop])
@@ -90,6 +100,12 @@ def transmit(sock: Any, fd: int, chunk: Buffer) -> int:
         return int(sock.send(chunk))
     except BlockingIOError:
         return -1
+
+
+def transmit_part(sock: Any, fd: int, buffer: bytearray, size: int) -> int:
+    """The same for the first ``size`` bytes of a buffer."""
+    with memoryview(buffer)[:size] as part:
+        return transmit(sock, fd, part)
 
 
 def transmit_many(sock: Any, fd: int, chunks: list[Buffer]) -> int:

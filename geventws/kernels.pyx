@@ -157,6 +157,22 @@ cpdef bytes encode_frame(int first, object payload, object key):
     return frame
 
 
+cpdef Py_ssize_t encode_into(bytearray target, Py_ssize_t offset, int first, bytes payload, object key) except -1:
+    cdef Py_ssize_t length = PyBytes_GET_SIZE(payload)
+    cdef unsigned char header[14]
+    cdef unsigned char *place
+    cdef Py_ssize_t size = write_header(header, first, length, key)
+    if not 0 <= offset <= PyByteArray_GET_SIZE(target) - size - length:
+        raise IndexError("there is no room for the frame")
+    place = <unsigned char *>PyByteArray_AS_STRING(target) + offset
+    memcpy(place, header, size)
+    if key is None:
+        memcpy(place + size, PyBytes_AS_STRING(payload), length)
+    else:
+        xor(place + size, <const unsigned char *>PyBytes_AS_STRING(payload), length, check_key(key), 0)
+    return offset + size + length
+
+
 cpdef bytes mask(object payload, bytes key):
     cdef Py_buffer view
     cdef bytes masked
@@ -210,6 +226,16 @@ cpdef Py_ssize_t transmit(object sock, int fd, object chunk) except -2:
                 return size
     finally:
         PyBuffer_Release(&view)
+
+
+cpdef Py_ssize_t transmit_part(object sock, int fd, bytearray buffer, Py_ssize_t size) except -2:
+    cdef Py_ssize_t sent
+    if not 0 <= size <= PyByteArray_GET_SIZE(buffer):
+        raise IndexError("not a part of the buffer")
+    while True:
+        sent = send(fd, PyByteArray_AS_STRING(buffer), size, MSG_NOSIGNAL)
+        if sent >= 0 or failed():
+            return sent
 
 
 cpdef Py_ssize_t transmit_many(object sock, int fd, list chunks) except -2:

@@ -57,3 +57,4 @@ cdef class Protocol:
     cdef str _to_str(self, bytearray data, Py_ssize_t start, Py_ssize_t stop)
     cdef _put(self, object item)
     cpdef bytes encode(self, int first, object payload)
+    cpdef object masking_key(self)

@@ -437,16 +437,18 @@ class Protocol:
 
     # Sending
 
+    def masking_key(self) -> bytes | None:
+        """The masking key of the next frame; None for a server, which does not mask (RFC 6455 section 5.1)."""
+        return self.masking_keys() if self._masks else None
+
     def encode(self, first: int, payload: Buffer) -> bytes:
         """A frame in one piece; ``first`` is its first byte. A client's payload is masked (RFC 6455 section 5.3)."""
-        return encode_frame(first, payload, self.masking_keys() if self._masks else None)
+        return encode_frame(first, payload, self.masking_key())
 
     def encode_parts(self, first: int, payload: Buffer) -> tuple[bytes, Buffer]:
         """The same as header and payload: a server's large payload is not copied."""
-        if not self._masks:
-            return encode_header(first, len(payload), None), payload
-        key = self.masking_keys()
-        return encode_header(first, len(payload), key), mask(payload, key)
+        key = self.masking_key()
+        return encode_header(first, len(payload), key), payload if key is None else mask(payload, key)
 
     def close(self, frame: CloseFrame) -> bytes:
         """The close frame's bytes. Nothing may be sent after them (RFC 6455 section 5.5.1)."""

@@ -1,6 +1,6 @@
 from geventws.connection cimport Connection
-from geventws.kernels cimport now
-from geventws.transport cimport Transport
+from geventws.kernels cimport encode_frame, encode_into, now
+from geventws.transport cimport Gathering, Transport
 
 cdef object _OPEN
 cdef object _CLOSED
@@ -10,6 +10,7 @@ cdef int _WHOLE_TEXT
 cdef int _WHOLE_BINARY
 
 cdef class SendingConnection(Connection):
-    cdef _write_frame(self, int first, object payload)
+    @cython.locals(transport=Transport, gathering=Gathering)
+    cdef _write_frame(self, int first, bytes payload)
 
 cdef bytes _to_bytes(object message)

@@ -18,8 +18,8 @@ from gevent.hub import Waiter
 
 from .connection import Connection
 from .exceptions import ConcurrencyError
-from .frames import FIN, RSV1, Buffer, CloseCode, CloseFrame, Opcode
-from .kernels import now
+from .frames import FIN, RSV1, CloseCode, CloseFrame, Opcode
+from .kernels import encode_frame, encode_into, now
 from .options import check_wait
 from .protocol import State
 from .transport import HIGH_WATER
@@ -100,14 +100,20 @@ class SendingConnection(Connection):
         """Send a value as JSON text; raises TypeError or ValueError where JSON has no word for it."""
         self.send(json.dumps(value))
 
-    def _write_frame(self, first: int, payload: Buffer) -> None:
-        if len(payload) <= _JOIN_LIMIT:
-            self._transport.write(self._protocol.encode(first, payload))
+    def _write_frame(self, first: int, payload: bytes) -> None:
+        transport = self._transport
+        if len(payload) > _JOIN_LIMIT:
+            header, body = self._protocol.encode_parts(first, payload)
+            transport.write(header, body)
+            return
+        key = self._protocol.masking_key()
+        gathering = transport.reserve()
+        if gathering is None:
+            transport.write(encode_frame(first, payload, key))
         else:
-            header, payload = self._protocol.encode_parts(first, payload)
-            self._transport.write(header, payload)
+            transport.commit(encode_into(gathering.buffer, gathering.size, first, payload, key))
 
-    def _write_compressed(self, first: int, payload: Buffer, fin: bool = True) -> None:
+    def _write_compressed(self, first: int, payload: bytes, fin: bool = True) -> None:
         """Compress and write. Whoever interrupts between the two leaves a compressor that knows more than the peer:
         it is replaced, which RFC 7692 section 7.2.1 allows before any message."""
         protocol = self._protocol
@@ -164,7 +170,7 @@ class SendingConnection(Connection):
                 self._fail(CloseFrame(CloseCode.INTERNAL_ERROR, "a message was broken off"))
             raise
 
-    def _write_fragment(self, first: int, payload: Buffer, compress: bool | None) -> None:
+    def _write_fragment(self, first: int, payload: bytes, compress: bool | None) -> None:
         if self._protocol.compressor is None or compress is False:
             self._write_frame(first, payload)
         else:

@@ -1,6 +1,6 @@
 cimport cython
 
-from geventws.kernels cimport now, receive, transmit, transmit_many
+from geventws.kernels cimport now, receive, to_bytes, transmit, transmit_many, transmit_part
 
 cdef class Owner:
     cpdef bytes_received(self, bytearray data, Py_ssize_t size)
@@ -10,8 +10,12 @@ cdef class Owner:
 
 cdef Owner _NOBODY
 cdef Py_ssize_t _CORK_LIMIT
-cdef Py_ssize_t _GATHER_LIMIT
 cdef Py_ssize_t _TLS_CHUNK
+
+cdef class Gathering:
+    cdef public bytearray buffer
+    cdef public Py_ssize_t size
+    cdef public Transport transport
 
 cdef class Transport:
     cdef public object sock
@@ -28,7 +32,7 @@ cdef class Transport:
     cdef object _read_watcher
     cdef object _write_watcher
     cdef list _queue
-    cdef bytearray _gathered
+    cdef Gathering _gathering
     cdef bytearray _latest
     cdef object _write_error
     cdef bint _blocked
@@ -43,8 +47,12 @@ cdef class Transport:
     cpdef flush(self)
     @cython.locals(sent=Py_ssize_t)
     cdef _write_out(self)
-    cdef _gather(self, bytes chunk)
     cdef _put(self, object chunk)
+    cpdef Gathering reserve(self)
+    cpdef commit(self, Py_ssize_t size)
+    cdef _settle(self, Py_ssize_t sent)
+    @cython.locals(sent=Py_ssize_t)
+    cdef _send_gathered(self)
     @cython.locals(count=Py_ssize_t, size=Py_ssize_t)
     cdef Py_ssize_t _send_tls(self) except -2
     @cython.locals(whole=Py_ssize_t)

@@ -16,7 +16,7 @@ from contextlib import suppress
 from ssl import SSLWantReadError, SSLWantWriteError
 from typing import TYPE_CHECKING, Any
 
-from .kernels import Buffer, now, receive, transmit, transmit_many
+from .kernels import Buffer, now, receive, to_bytes, transmit, transmit_many, transmit_part
 
 if TYPE_CHECKING:
     from gevent.hub import Hub
@@ -30,8 +30,6 @@ CORK_LIMIT = 65536
 _TLS_CHUNK = 16384
 """What is handed to OpenSSL at once: one record (RFC 8446 section 5.1), of which it sends all or, as far as it tells,
 nothing; of a longer chunk it may have sent whole records that are still counted."""
-_GATHER_LIMIT = 4096
-"""Corked chunks up to this size, in bytes, are copied into one."""
 _READ, _WRITE = 1, 2
 _CORK_LIMIT = CORK_LIMIT
 _WOULD_BLOCK = (BlockingIOError, SSLWantReadError, SSLWantWriteError)
@@ -70,6 +68,23 @@ class Owner:
 _NOBODY = Owner()
 
 
+class Gathering:
+    """Where the short frames of a hub's connections are put together, right behind each other.
+
+    Attributes:
+        buffer: the bytes.
+        size: how many of them wait to be written.
+        transport: whose they are; None while there are none.
+    """
+
+    __slots__ = ("buffer", "size", "transport")
+
+    def __init__(self) -> None:
+        self.buffer = bytearray(CORK_LIMIT + 8192)  # what is gathered is written before it exceeds that
+        self.size = 0
+        self.transport: Transport | None = None
+
+
 class Transport:
     """A stream that has an owner.
 
@@ -84,7 +99,7 @@ class Transport:
         "_blocked",
         "_buffer",
         "_fd",
-        "_gathered",
+        "_gathering",
         "_latest",
         "_loop",
         "_owner",
@@ -103,7 +118,7 @@ class Transport:
         "sock",
     )
 
-    def __init__(self, sock: Any, owner: Owner, hub: Hub, buffer: bytearray) -> None:
+    def __init__(self, sock: Any, owner: Owner, hub: Hub, buffer: bytearray, gathering: Gathering) -> None:
         sock.settimeout(0)
         self.sock = sock
         self._fd = sock.fileno()
@@ -113,12 +128,11 @@ class Transport:
         self._raw = sock if self._pending is not None else getattr(sock, "_sock", sock)
         self._owner = owner
         self._buffer = buffer
+        self._gathering = gathering
         self._loop = hub.loop
         self._read_watcher: Any = self._loop.io(self._fd, _READ)
         self._write_watcher: Any = None
         self._queue: list[Buffer] = []
-        # What may still grow or change, as parts of the queue that have not been touched yet.
-        self._gathered: bytearray | None = None
         self._latest: bytearray | None = None
         self._write_error: OSError | None = None
         self._blocked = False
@@ -186,12 +200,9 @@ class Transport:
         if self.closed or self._write_error is not None:
             return
         try:
-            if self.corked and second is None and type(chunk) is bytes and len(chunk) <= _GATHER_LIMIT:
-                self._gather(chunk)
-            else:
-                self._put(chunk)
-                if second is not None:
-                    self._put(second)
+            self._put(chunk)
+            if second is not None:
+                self._put(second)
             if not self._blocked and (not self.corked or self.buffered >= _CORK_LIMIT):
                 self._write_out()
         except BaseException:
@@ -199,20 +210,52 @@ class Transport:
             self._fail(None)
             raise
 
-    def _gather(self, chunk: bytes) -> None:
-        gathered = self._gathered
-        if gathered is None:
-            gathered = bytearray(chunk)
-            self._put(gathered)
-            self._gathered = gathered
-        else:
-            gathered += chunk
-            self.buffered += len(chunk)
-
     def _put(self, chunk: Buffer) -> None:
-        self._gathered = None
+        if self._gathering.transport is self:
+            self._settle(0)
         self._queue.append(chunk)
         self.buffered += len(chunk)
+
+    def reserve(self) -> Gathering | None:
+        """Room for a short chunk, of 8 KiB at most, behind `Gathering.size`; None where it must be written by `write`.
+
+        To be followed by `commit` at once, or by nothing.
+        """
+        gathering = self._gathering
+        if self._blocked or self.closed or self._write_error is not None:
+            return None
+        if gathering.transport is None:
+            gathering.transport = self
+            gathering.size = 0
+        return gathering if gathering.transport is self else None
+
+    def commit(self, size: int) -> None:
+        """Write what the reserved room holds up to ``size``."""
+        gathering = self._gathering
+        try:
+            self.buffered += size - gathering.size
+            gathering.size = size
+            if not self.corked or self.buffered >= _CORK_LIMIT:
+                self._write_out()
+        except BaseException:
+            self._fail(None)  # as in `write`
+            raise
+
+    def _settle(self, sent: int) -> None:
+        """Put what was gathered, and not sent, into the queue; the next one may gather."""
+        gathering = self._gathering
+        gathering.transport = None
+        if sent < gathering.size:
+            self._queue.append(to_bytes(gathering.buffer, sent, gathering.size))
+
+    def _send_gathered(self) -> None:
+        """One attempt to send what was gathered, from where it lies if nothing comes before it."""
+        gathering = self._gathering
+        sent = 0
+        if not self._queue and self._pending is None:
+            sent = max(0, transmit_part(self._raw, self._fd, gathering.buffer, gathering.size))
+            self.buffered -= sent
+        self._settle(sent)
 
     @property
     def stuck_since(self) -> float | None:
@@ -232,14 +275,14 @@ class Transport:
 
     def flush(self) -> None:
         """Write what was corked."""
-        if self._queue and not self._blocked:
+        if self.buffered and not self._blocked:
             self._write_out()
 
     def shutdown(self) -> None:
         """Half-close the stream as soon as all is written."""
         self._shutdown = True
         self.flush()
-        if not self._queue:
+        if not self.buffered:
             self._half_close()
 
     def _on_writable(self) -> None:
@@ -253,8 +296,9 @@ class Transport:
     def _write_out(self) -> None:
         """Hand the kernel what it takes now, and let the hub go on when it takes more."""
         queue = self._queue
-        self._gathered = None
         try:
+            if self._gathering.transport is self:
+                self._send_gathered()
             while queue:
                 self._latest = None
                 if self._pending is not None:
@@ -336,8 +380,10 @@ class Transport:
             owner.write_failed(error)
 
     def _drop(self) -> None:
+        if self._gathering.transport is self:
+            self._gathering.transport = None
         self._queue.clear()
-        self._gathered = self._latest = None
+        self._latest = None
         self.buffered = 0
 
     def _half_close(self) -> None:

@@ -200,8 +200,13 @@ class WebSocket(SendingConnection):
 
     def _let_hub_run(self, time: float) -> None:
         self._shared.ran_at = time
-        if getcurrent() is not self._hub:
+        if getcurrent() is self._hub:
+            return
+        self._yielding = True
+        try:
             sleep(0)
+        finally:
+            self._yielding = False
 
     def _call_back(self, item: Ping | Pong) -> None:
         function = self._on_ping if isinstance(item, Ping) else self._on_pong

@@ -162,6 +162,11 @@ class TestSockets:
         assert 0 < kernels.transmit(left, left.fileno(), bytes(10_000_000)) < 10_000_000
         assert kernels.transmit(left, left.fileno(), b"abc") == -1
 
+    def test_a_part_of_a_buffer_is_written(self, kernels, sockets) -> None:
+        left, right = sockets
+        assert kernels.transmit_part(left, left.fileno(), bytearray(b"abcdef"), 4) == 4
+        assert right.recv(100) == b"abcd"
+
     def test_chunks_are_written_in_one_go(self, kernels, sockets) -> None:
         left, right = sockets
         chunks = [b"a", bytearray(b"bc"), memoryview(b"def")]
@@ -198,3 +203,21 @@ class TestSwitch:
 
         with pytest.raises(KeyError):
             kernels.switch(greenlet.greenlet(fail, parent=greenlet.getcurrent()))
+
+
+class TestEncodeInto:
+    @pytest.mark.parametrize("size", [0, 1, 125, 126, 4096, 65535, 65536])
+    @pytest.mark.parametrize("key", [None, KEY])
+    def test_it_puts_the_same_frame_at_the_offset(self, kernels, size, key) -> None:
+        payload = random.Random(size).randbytes(size)
+        frame = kernels.encode_frame(0x82, payload, key)
+        target = bytearray(len(frame) + 20)
+        assert kernels.encode_into(target, 7, 0x82, payload, key) == 7 + len(frame)
+        assert target == bytes(7) + frame + bytes(13)
+
+    @pytest.mark.parametrize("offset", [1, 100, -1])
+    def test_it_never_writes_beyond_the_target(self, kernels, offset) -> None:
+        target = bytearray(12)
+        with pytest.raises(IndexError):
+            kernels.encode_into(target, offset, 0x82, b"1234567890", None)
+        assert target == bytes(12)

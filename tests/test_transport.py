@@ -7,7 +7,7 @@ import pytest
 from gevent import get_hub
 from tools.timing import let_hub_run, wait_until
 
-from geventws.transport import CORK_LIMIT, HIGH_WATER, LOW_WATER, Owner, Transport
+from geventws.transport import CORK_LIMIT, HIGH_WATER, LOW_WATER, Gathering, Owner, Transport
 
 NARROW = 4096
 
@@ -38,11 +38,12 @@ class Recorder(Owner):
 def make(make_link):
     """Makes (transport, its owner, the other end's socket)."""
     opened = []
+    gathering = Gathering()
 
     def make_transport(buffers=None):
         mine, other = make_link(buffers)
         owner = Recorder()
-        opened.append(Transport(mine, owner, get_hub(), bytearray(65536)))
+        opened.append(Transport(mine, owner, get_hub(), bytearray(65536), gathering))
         return opened[-1], owner, other
 
     yield make_transport
@@ -137,6 +138,89 @@ def test_corked_data_is_written_when_there_is_much_of_it(make):
     transport.corked = True
     transport.write(bytes(CORK_LIMIT))
     assert read(other, CORK_LIMIT) == bytes(CORK_LIMIT)
+
+
+def gather(transport, data):
+    """Write a short chunk as frames are; whether it was gathered."""
+    gathering = transport.reserve()
+    if gathering is None:
+        transport.write(data)
+        return False
+    end = gathering.size + len(data)
+    gathering.buffer[gathering.size : end] = data
+    transport.commit(end)
+    return True
+
+
+def test_what_is_gathered_leaves_at_once_without_a_cork(make):
+    transport, _, other = make()
+    assert gather(transport, b"one ")
+    assert gather(transport, b"two")
+    assert transport.buffered == 0
+    assert read(other, 7) == b"one two"
+
+
+def test_gathered_and_other_chunks_leave_in_order(make):
+    transport, _, other = make()
+    transport.corked = True
+    assert gather(transport, b"1")
+    assert gather(transport, b"2")
+    transport.write(b"3", b"4")
+    assert gather(transport, b"5")
+    transport.write_latest(b"6")
+    assert gather(transport, b"7")
+    assert transport.buffered == 7
+    transport.flush()
+    assert transport.buffered == 0
+    assert read(other, 7) == b"1234567"
+
+
+def test_a_connection_that_holds_its_cork_does_not_hold_the_others(make):
+    first, _, first_other = make()
+    second, _, second_other = make()
+    first.corked = second.corked = True
+    assert gather(first, b"a")
+    assert not gather(second, b"b")
+    second.corked = False
+    second.flush()
+    assert read(second_other, 1) == b"b"
+    first.flush()
+    assert read(first_other, 1) == b"a"
+    assert gather(second, b"c")
+    assert read(second_other, 1) == b"c"
+
+
+def test_gathered_data_that_the_kernel_does_not_take_follows_later(make):
+    transport, _, other = make(NARROW)
+    sent = b""
+    while not transport.buffered:
+        assert gather(transport, b"x" * 4000)
+        sent += b"x" * 4000
+    assert not gather(transport, b"last")
+    assert read(other, len(sent) + 4) == sent + b"last"
+
+
+def test_much_gathered_data_is_written_before_it_is_too_much(make):
+    transport, _, other = make()
+    transport.corked = True
+    reading = gevent.spawn(read, other, 60 * 4000)
+    for _ in range(60):
+        gather(transport, b"x" * 4000)
+        assert transport.buffered < CORK_LIMIT + 4000
+    transport.corked = False
+    transport.flush()
+    assert len(reading.get()) == 60 * 4000
+
+
+def test_what_was_gathered_goes_with_the_connection(make):
+    first, _, _ = make()
+    second, _, second_other = make()
+    first.corked = True
+    gather(first, b"lost")
+    first.close()
+    assert first.buffered == 0
+    assert gather(second, b"kept")
+    assert read(second_other, 4) == b"kept"
 
 
 def test_the_latest_takes_the_place_of_the_one_that_waits(make):

@@ -13,12 +13,13 @@ from gevent import get_hub
 from tools.endpoint import make_peer, make_websocket, wait_for_messages
 from tools.peer import Peer
 from tools.tasks import start, start_waiting
-from tools.timing import let_hub_run, stopwatch
+from tools.timing import burn, let_hub_run, stopwatch
 from tools.wire import CLOSE, TEXT
 
 from geventws.deflate import Parameters
 from geventws.exceptions import ConnectionClosed, ConnectionClosedError, ConnectionClosedOK
 from geventws.protocol import State
+from geventws.websocket import YIELD_AFTER
 
 NARROW = 4096
 
@@ -448,6 +449,22 @@ class TestLastEvent:
         peer.half_close()
         assert echoing.result() is None
 
+    def test_a_slow_greenlet_that_lets_the_hub_run_can_still_answer(self, pair):
+        """Between two messages it yields, since the hub has not run for so long."""
+        ws, peer = pair
+
+        def echo_slowly():
+            for message in ws:
+                burn(2 * YIELD_AFTER)
+                ws.send(message)
+
+        echoing = start_waiting(echo_slowly)
+        peer.send_bytes(b"".join(peer.frame(TEXT, b"%d" % number) for number in range(4)) + peer.frame(3))
+        assert [peer.read_message() for _ in range(4)] == ["0", "1", "2", "3"]
+        assert peer.read_close()[0] == 1002
+        peer.close()
+        assert isinstance(echoing.fault(), ConnectionClosedError)
+
     def test_a_greenlet_that_does_something_else_delays_nothing(self, pair):
         ws, peer = pair
         hold = gevent.event.Event()
@@ -464,6 +481,18 @@ class TestLastEvent:
         mine, other = (client, server) if role == "client" else (server, client)
         peer = Peer(other, client=role == "server")
         ws = open_websocket(mine, role, head=peer.frame(TEXT, b"1") + peer.frame(3))
+        with pytest.raises(ConnectionClosedError):
+            self.echo(ws)
+        assert peer.read_message() == "1"
+        assert peer.read_close()[0] == 1002
+        peer.close()
+
+    def test_messages_that_came_with_a_handshake_long_ago_can_be_answered(self, link, role, open_websocket):
+        client, server = link
+        mine, other = (client, server) if role == "client" else (server, client)
+        peer = Peer(other, client=role == "server")
+        ws = open_websocket(mine, role, head=peer.frame(TEXT, b"1") + peer.frame(3))
+        burn(2 * YIELD_AFTER)
         with pytest.raises(ConnectionClosedError):
             self.echo(ws)
         assert peer.read_message() == "1"
