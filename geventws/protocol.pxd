@@ -4,6 +4,7 @@ from geventws.frames cimport FrameHeader
 from geventws.kernels cimport encode_frame, encode_header, mask, to_bytes, to_str, unmask, weight
 
 cdef Py_ssize_t _HELD_LIMIT
+cdef Py_ssize_t _TAKEN_LIMIT
 cdef int _FIN
 cdef int _RSV1
 cdef int _RSV2_RSV3
@@ -11,6 +12,7 @@ cdef int _RSV2_RSV3
 cdef class Protocol:
     cdef public object state
     cdef public list messages
+    cdef public Py_ssize_t taken
     cdef public Py_ssize_t held
     cdef public bint streaming
     cdef public bint report_control
@@ -46,6 +48,7 @@ cdef class Protocol:
     cpdef bint is_suspended(self)
     @cython.locals(offset=Py_ssize_t)
     cpdef list receive(self, bytearray data, Py_ssize_t size)
+    @cython.locals(messages=list)
     cpdef object take(self)
     @cython.locals(offset=Py_ssize_t, start=Py_ssize_t, stop="long long", header=FrameHeader)
     cdef Py_ssize_t _walk(self, bytearray data, Py_ssize_t end, list events) except -1

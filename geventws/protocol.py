@@ -18,7 +18,7 @@ from __future__ import annotations
 import codecs
 from collections.abc import Callable
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .exceptions import ProtocolError, Violation
 from .frames import FIN, RSV1, RSV2_RSV3, Buffer, CloseFrame, FrameHeader, Opcode, Side
@@ -34,6 +34,8 @@ INLINE_INFLATE = 262144
 JOB_INFLATE = 16777216
 """How many bytes one job inflates at the most."""
 _READ_COST = 1024
+_TAKEN_LIMIT = 256
+"""After so many taken messages the list of them is made shorter, where it is never empty."""
 _NO_LIMIT = 1 << 62
 _HELD_LIMIT = HELD_LIMIT
 _FIN = FIN
@@ -77,9 +79,9 @@ Event = Ping | Pong | CloseFrame | ProtocolError
 class Protocol:
     """One endpoint of an open connection.
 
-    ``messages`` holds what was received and not yet taken; take it with `take`. ``report_control`` puts the received
-    pings and pongs among them, in their order. ``streaming`` makes the present or next message come as `Fragment`
-    items.
+    ``messages`` holds what was received and not yet taken, from the index ``taken`` on; take it with `take`.
+    ``report_control`` puts the received pings and pongs among them, in their order. ``streaming`` makes the present or
+    next message come as `Fragment` items.
     """
 
     __slots__ = (
@@ -116,6 +118,7 @@ class Protocol:
         "report_control",
         "state",
         "streaming",
+        "taken",
     )
 
     def __init__(
@@ -130,7 +133,8 @@ class Protocol:
         validate_utf8: bool = True,
     ) -> None:
         self.state = State.OPEN
-        self.messages: list[Item] = []
+        self.messages: list[Any] = []
+        self.taken = 0
         self.held = 0
         self.streaming = False
         self.report_control = False
@@ -219,8 +223,18 @@ class Protocol:
 
     def take(self) -> Item:
         """The next of the received messages."""
-        item = self.messages.pop(0)  # there are never so many that this would be slow
+        messages = self.messages
+        item: Item = messages[self.taken]
         self.held -= weight(item)
+        self.taken += 1
+        if self.taken == len(messages):
+            messages.clear()
+            self.taken = 0
+        elif self.taken == _TAKEN_LIMIT:
+            del messages[:_TAKEN_LIMIT]
+            self.taken = 0
+        else:
+            messages[self.taken - 1] = None
         return item
 
     def stream(self) -> None:

@@ -185,7 +185,7 @@ class WebSocket(SendingConnection):
                 if time - self._shared.ran_at > _YIELD_AFTER:
                     self._let_hub_run(time)
                     continue
-            item = messages[0]
+            item = messages[protocol.taken]
             whole = type(item) is str or type(item) is bytes
             if not whole and not streams and isinstance(item, Fragment):
                 raise ConcurrencyError("a message is being streamed: finish recv_streaming() first")

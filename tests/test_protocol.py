@@ -518,3 +518,16 @@ def test_a_job_that_ends_after_a_violation_changes_nothing():
     protocol.error = ProtocolError(Violation.INVALID_OPCODE)
     assert protocol.finish_job(b"late") == []
     assert drain(protocol) == []
+
+
+def test_taken_messages_are_not_held_where_the_list_is_never_empty():
+    protocol = new()
+    feed(protocol, [frame(0x82, b"0")])
+    for number in range(1, 2000):
+        feed(protocol, [frame(0x82, b"%d" % number)])
+        assert protocol.take() == b"%d" % (number - 1)
+        assert len(protocol.messages) <= 258
+        assert not any(protocol.messages[: protocol.taken])
+    assert protocol.take() == b"1999"
+    assert protocol.held == 0
+    assert protocol.messages == []
