@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _socket
 import os
+from functools import cache
 from ssl import (
     PROTOCOL_TLS_CLIENT,
     PROTOCOL_TLS_SERVER,
@@ -14,6 +15,7 @@ from ssl import (
     SSLWantReadError,
     SSLWantWriteError,
     SSLZeroReturnError,
+    create_default_context,
 )
 from typing import Any
 
@@ -42,6 +44,17 @@ def checked_context(context: SSLContext | None, *, server_side: bool = False) ->
     if not server_side and context.protocol == PROTOCOL_TLS_SERVER:
         raise ValueError("ssl_context is a server's; a client's is made with create_default_context()")
     return context
+
+
+@cache
+def default_context() -> SSLContext:
+    """A client's context that trusts what the system trusts; made once, which takes some 10 ms."""
+    return create_default_context()
+
+
+def server_name(host: str) -> str:
+    """The name to tell the server and to expect in its certificate (RFC 6066 section 3: without a dot at the end)."""
+    return host.partition("%")[0].removesuffix(".")
 
 
 def load_certificate(context: SSLContext, certfile: Path, keyfile: Path | None) -> None:
@@ -163,7 +176,8 @@ class TLSStream:
 
     def pending(self) -> int:
         """How many bytes are here already that no watcher of the descriptor tells of."""
-        return self._tls.pending() or (self._incoming.pending if self._more else 0)
+        here = self._tls.pending() or (self._incoming.pending if self._more else 0)
+        return here or (self._stream.pending() if hasattr(self._stream, "pending") else 0)
 
     def send(self, data: Buffer) -> int:
         """Write; returns how much was written, once all of that is in the stream below.

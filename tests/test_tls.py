@@ -6,6 +6,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from tools import certificates
 from tools.links import set_buffers, tcp_pair, truncate
 
 from geventws.opening import hang_up, receive, send_all
-from geventws.tls import TLSStream, checked_context, load_certificate, start_tls
+from geventws.tls import TLSStream, checked_context, default_context, load_certificate, server_name, start_tls
 
 Pair = tuple[Any, Any]
 
@@ -41,13 +42,16 @@ def sockets() -> Iterator[Callable[..., Pair]]:
 
 @pytest.fixture
 def streams(sockets: Callable[..., Pair], server_context: Any, client_context: Any) -> Iterator[Callable[..., Pair]]:
-    """Makes (client's SSLSocket, server's TLSStream), connected; with ``layers=2`` both over another TLS."""
+    """Makes (client's SSLSocket, server's TLSStream), connected; with ``layers=2`` both over another TLS.
+
+    The server's uppermost layers, as many as ``streams``, are TLSStreams.
+    """
     opened: list[Any] = []
 
-    def make(buffers: int | None = None, layers: int = 1) -> Pair:
+    def make(buffers: int | None = None, layers: int = 1, streams: int = 1) -> Pair:
         near, far = sockets(buffers)
         for layer in range(layers):
-            accepting = gevent.spawn(as_server, far, layer == layers - 1)
+            accepting = gevent.spawn(as_server, far, layer >= layers - streams)
             near = start_tls(near, client_context, server_hostname="localhost")
             far = accepting.get(timeout=5)
             opened.extend((near, far))
@@ -107,6 +111,20 @@ def test_what_no_watcher_sees_is_pending(streams: Callable[..., Pair], size: int
     with pytest.raises(ssl.SSLWantReadError):
         far.recv_into(view)
     assert far.pending() == 0
+
+
+def test_what_waits_in_a_layer_below_is_pending(streams: Callable[..., Pair]) -> None:
+    near, far = streams(layers=2, streams=2)
+    view = memoryview(bytearray(65536))
+    for count in range(1, 20):  # with 13 of these records, the last ones do not fit into a read of the layer above
+        for _ in range(count):
+            send_all(near, bytes(10_000))
+        got = 0
+        while got < count * 10_000:
+            with gevent.Timeout(2):
+                wait_read(far.fileno()) if not far.pending() else None
+            with suppress(ssl.SSLWantReadError):
+                got += far.recv_into(view)
 
 
 def test_send_that_was_refused_is_repeated_with_the_same_bytes(streams: Callable[..., Pair]) -> None:
@@ -396,3 +414,17 @@ def test_unix_sockets_can_have_tls(client_context: Any, server_context: Any) -> 
     assert receive(server) == b"x"
     client.close()
     server.close()
+
+
+def test_default_context_is_made_once_and_verifies() -> None:
+    context = default_context()
+    assert context is default_context()
+    assert context.check_hostname
+
+
+@pytest.mark.parametrize(
+    "host, name",
+    [("example.com", "example.com"), ("example.com.", "example.com"), ("::1", "::1"), ("fe80::1%lo", "fe80::1")],
+)
+def test_name_in_a_certificate_has_no_zone_and_no_dot_at_the_end(host: str, name: str) -> None:
+    assert server_name(host) == name
