@@ -110,7 +110,8 @@ def run_connect(options: argparse.Namespace) -> int:
             open_timeout=options.timeout,
         )
     except ProxyError as error:
-        raise Failure(f"cannot connect: {error}; --no-proxy connects without it") from error
+        hint = "; --no-proxy connects without it" if options.proxy is True else ""
+        raise Failure(f"cannot connect: {error}{hint}") from error
     except (HandshakeError, OSError, ValueError) as error:
         raise Failure(f"cannot connect: {_told(error)}") from error
     try:
@@ -261,8 +262,15 @@ def _add_connect(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--subprotocol", action="append", default=[], metavar="S", help="may be given several times")
     command.add_argument("--origin", metavar="O", help="the Origin header")
-    command.add_argument(
-        "--no-proxy", dest="proxy", action="store_const", const=None, default=True, help="whatever the environment says"
+    proxy = command.add_mutually_exclusive_group()
+    proxy.add_argument(
+        "--proxy",
+        default=True,
+        metavar="URL",
+        help="http, https, socks5h, socks5, socks4a or socks4://[user:password@]host[:port] (default: the environment)",
+    )
+    proxy.add_argument(
+        "--no-proxy", dest="proxy", action="store_const", const=None, help="whatever the environment says"
     )
     command.add_argument("--cafile", metavar="FILE", help="trust the authorities in this file (PEM)")
     command.add_argument("--insecure", action="store_true", help="accept any certificate")

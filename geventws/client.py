@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import ssl
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from functools import cache, partial
-from typing import TYPE_CHECKING, Any, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from gevent import Timeout
 
 from .body import BodyParser
 from .deflate import PerMessageDeflate
 from .dial import dial, dial_unix, resolve
-from .exceptions import HandshakeError, InvalidURL, ProxyError
+from .environment import environment_agent
+from .exceptions import HandshakeError, InvalidURL
 from .frames import Side
 from .handshake import ClientHandshake, checked_subprotocols
 from .http11 import Headers, HeadersLike, Request, Response, ResponseParser
-from .opening import Deadline, introduce, read_head, receive, send_all
+from .opening import Deadline, introduce, read_body, read_head, send_all
 from .options import (
     checked_class,
     checked_count,
@@ -27,7 +27,8 @@ from .options import (
     connection_options,
     deflate_settings,
 )
-from .tls import checked_context, start_tls
+from .proxy import Proxy, ProxyAgent, agent_for, described
+from .tls import checked_context, default_context, server_name, start_tls
 from .url import WebSocketURL, join, parse_url
 from .websocket import WebSocket
 
@@ -40,16 +41,6 @@ MAX_BODY = 2**20
 """How much is read of the body of an answer other than 101, in bytes."""
 _REDIRECTS = (301, 302, 303, 307, 308)
 _BOUND_TO_ORIGIN = ("authorization", "cookie", "host", "proxy-authorization")
-
-
-class ProxyAgent(Protocol):
-    """A way to a host through some proxy."""
-
-    def connect(self, host: str, port: int, timeout: float | None) -> Any:
-        """A connected stream to the host: a socket, or what has the methods of one that `tls.TLSStream` names."""
-
-
-Proxy = bool | str | ProxyAgent | Iterable[str] | None
 
 
 def connect(
@@ -85,14 +76,17 @@ def connect(
         auth: user name and password, in place of those in the URL.
         version: 13, or 8 for servers from before the RFC.
         compression: whether to offer permessage-deflate (RFC 7692), or the settings with which to do so.
-        proxy: True takes the proxy that the environment names for this URL, None none. An object with
-            ``connect(host, port, timeout)`` that returns a connected stream is a proxy agent, which excludes ``sock``,
-            ``source_address`` and the URL of a unix socket.
+        proxy: True takes the proxy that the environment names for this URL (see `environment.environment_agent`), None
+            none. A URL such as ``http://user:password@host:port``, ``https://``, ``socks5h://``, ``socks5://``,
+            ``socks4a://`` or ``socks4://`` names one; those of a list are tried in order. An object with
+            ``connect(host, port, timeout)`` that returns a connected stream is a proxy agent, such as
+            `proxy.HTTPConnectAgent` and `proxy.SOCKSAgent`. Each but True and None excludes ``sock`` and the URL of a
+            unix socket, an agent ``source_address`` too.
         sock: a connected socket to use in place of a new connection. A wss URL still means TLS on it.
         ssl_context: for wss; gevent's or the standard library's. By default the certificate is verified as
             `ssl.create_default_context` does.
         server_hostname: the name to expect in the certificate, in place of the URL's host; not of another origin's.
-        source_address: the local host and port to connect from.
+        source_address: the local host and port to connect from, be it to a proxy.
         open_timeout: one deadline over everything from the name lookup to the server's answer, redirects included, in
             seconds; None for none. The body of a refusal is cut off there.
         max_redirects: how many redirects to follow. Credentials, cookies and a Host header are not sent to another
@@ -111,13 +105,14 @@ def connect(
         OSError: no connection, or TLS failed (ssl.SSLError).
         InvalidStatus: the server answered otherwise than with 101; the answer is the error's ``response``.
         HandshakeError: the answer is not valid, or redirects to where it may not.
-        ProxyError: the proxy refuses.
+        ProxyError: the proxy cannot be reached, or refuses.
 
     The caller's own gevent.Timeout or kill passes as it is. Where the connection does not come about, the socket is
     closed, also a given one.
     """
     target = _Target(parse_url(url), Headers(headers), auth, server_hostname)
-    way = _Way(proxy, sock, checked_context(ssl_context), source_address)
+    agent = agent_for(proxy, source_address) if not isinstance(proxy, bool | None) else None
+    way = _Way(agent, proxy is True, sock, checked_context(ssl_context), source_address)
     _check_arguments(target, way, max_redirects, on_redirect)
     checked_function("process_request", process_request)
     settings = deflate_settings(compression)
@@ -205,7 +200,7 @@ class _Target:
     @property
     def tls_name(self) -> str:
         """The name to tell the server and to expect in its certificate; ValueError where it is none."""
-        name = self.server_hostname or self.url.host.partition("%")[0].removesuffix(".")
+        name = self.server_hostname or server_name(self.url.host)
         return name if name.isascii() else name.encode("idna").decode()
 
     def redirected(self, response: Response) -> _Target:
@@ -227,7 +222,8 @@ class _Target:
 class _Way:
     """How to get to a server."""
 
-    proxy: Proxy
+    agent: ProxyAgent | None
+    asks_environment: bool
     sock: Any
     ssl_context: ssl.SSLContext | None
     source_address: tuple[str, int] | None
@@ -239,7 +235,7 @@ class _Way:
         if not target.url.secure:
             return stream
         deadline.step = "the TLS handshake"
-        return start_tls(stream, self.ssl_context or _default_context(), server_hostname=name)
+        return start_tls(stream, self.ssl_context or default_context(), server_hostname=name)
 
     def _reach(self, url: WebSocketURL, deadline: Deadline) -> Any:
         if self.sock is not None:
@@ -247,9 +243,9 @@ class _Way:
         if url.unix_path is not None:
             deadline.step = "the connection"
             return dial_unix(url.unix_path)
-        agent = _resolve_proxy(self.proxy, url)
+        agent = environment_agent(url, self.source_address) if self.asks_environment else self.agent
         if agent is not None:
-            deadline.step = "the proxy"
+            deadline.step = described(agent)
             return agent.connect(url.host, url.port, deadline.remaining)
         deadline.step = "the name lookup"
         addresses = resolve(url.host, url.port)
@@ -271,12 +267,9 @@ def _check_arguments(
             raise ValueError("ssl_context and server_hostname are for wss URLs")
     elif way.sock is not None:
         raise ValueError("a redirect cannot be followed on the given sock")
-    proxied = not isinstance(way.proxy, bool | None)
-    if way.sock is not None or target.url.unix_path is not None:
-        if way.source_address is not None or proxied:
-            raise ValueError("source_address and a proxy are for connections over TCP that are made here")
-    elif way.source_address is not None and proxied:
-        raise ValueError("source_address is not for connections that a proxy agent makes")
+    is_given = way.sock is not None or target.url.unix_path is not None
+    if is_given and (way.source_address is not None or way.agent is not None):
+        raise ValueError("source_address and a proxy are for connections over TCP that are made here")
 
 
 def _exchange(stream: Any, request: bytes) -> tuple[Response, bytes]:
@@ -299,53 +292,10 @@ def _read_body(stream: Any, response: Response, begin: bytes, deadline: Deadline
     parser = BodyParser(response, MAX_BODY)
     try:
         parser.feed(begin)
-        while not parser.done:
-            data = receive(stream)
-            if not data:
-                break
-            parser.feed(data)
+        read_body(stream, parser)
     except OSError:
         pass
     except Timeout as error:
         if not deadline.is_cause_of(error):
             raise
     return parser.body
-
-
-@cache
-def _default_context() -> ssl.SSLContext:
-    """Made once: it takes some 10 ms to load the authorities that the system trusts."""
-    return ssl.create_default_context()
-
-
-def _resolve_proxy(proxy: Proxy, url: WebSocketURL) -> ProxyAgent | None:
-    """The agent through which to go; None for none."""
-    if proxy is None or proxy is False:
-        return None
-    if not isinstance(proxy, bool | str | Iterable):
-        if hasattr(proxy, "connect"):
-            return proxy
-        raise TypeError(f"proxy is True, None, a URL or a proxy agent, not {proxy!r}")
-    if proxy is not True:
-        raise ProxyError("proxies that are named by a URL come with a later version; give a proxy agent, or None")
-    variable = _proxy_variable(url)
-    if variable is not None:
-        raise ProxyError(f"{variable} in the environment names a proxy by a URL, which comes with a later version")
-    return None
-
-
-def _proxy_variable(url: WebSocketURL) -> str | None:
-    """The variable in which the environment names a proxy for this URL, unless NO_PROXY names its host."""
-    if _is_excepted(url.host, os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""):
-        return None
-    for name in (f"{url.scheme}_proxy", "socks_proxy", "https_proxy" if url.secure else "http_proxy", "all_proxy"):
-        for variable in (name, name.upper()):
-            if os.environ.get(variable):
-                return variable
-    return None
-
-
-def _is_excepted(host: str, exceptions: str) -> bool:
-    """Whether a list such as ``localhost,.example.com`` has the host, or a domain that it is in, or a ``*``."""
-    names = [name.strip().lstrip(".").lower() for name in exceptions.split(",")]
-    return any(name and (name in ("*", host) or host.endswith(f".{name}")) for name in names)

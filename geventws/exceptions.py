@@ -157,7 +157,28 @@ class InvalidHeader(HandshakeError):
 
 
 class ProxyError(HandshakeError):
-    """The proxy refused the tunnel, or broke its own protocol; ``response`` is its HTTP answer, if it gave one."""
+    """A proxy cannot be reached, refuses, or broke its own protocol.
+
+    Attributes:
+        response: the answer of an HTTP proxy, with the first part of its body, if there was one.
+        reply: the code with which a SOCKS proxy refused, or None; the text of the error has it in words.
+        proxy: the proxy's URL without user name and password.
+        step: what was being done.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        response: Response | None = None,
+        reply: int | None = None,
+        proxy: str = "",
+        step: str = "",
+    ) -> None:
+        super().__init__(message, response)
+        self.args = (message, response, reply, proxy, step)
+        self.reply = reply
+        self.proxy = proxy
+        self.step = step
 
 
 class ProtocolError(WebSocketError):

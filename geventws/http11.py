@@ -443,7 +443,12 @@ class ResponseParser(_HeadParser[Response]):
 
     The arguments and ``rest`` are those of `RequestParser`. The HandshakeError that `feed` raises has no response.
     The response has an empty body: what follows is for `body.BodyParser`.
+
+    Attributes:
+        version: the response's "HTTP/1.1" or "HTTP/1." and another digit, once its first line is there.
     """
+
+    version = ""
 
     def _start(self, line: str) -> Response:
         # The space in front of an empty reason is often left out.
@@ -456,6 +461,7 @@ class ResponseParser(_HeadParser[Response]):
         if status < "200" and version == "HTTP/1.0":
             # RFC 7231 section 6.2: HTTP/1.0 has no such status, and cannot switch protocols.
             self._fail(400, f"HTTP/1.0 has no status {status}")
+        self.version = version
         return Response(int(status), reason)
 
     def _finish(self, head: Response) -> Response | None:

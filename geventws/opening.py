@@ -23,9 +23,11 @@ from .transport import half_close
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from .body import BodyParser
     from .http11 import Request
 
 _CHUNK = 16384
+_END_OF_HEAD = b"\r\n\r\n"
 _LINGER = 1.0
 """How long a peer that was refused may go on sending before it is cut off, in seconds."""
 _LINGER_SIZE = 2**20
@@ -99,11 +101,11 @@ def introduce(request: Request, sock: Any) -> None:
         request.peer_certificate = sock.getpeercert()
 
 
-def receive(sock: Any) -> bytes:
-    """Wait for the next bytes; b"" at the end of the stream."""
+def receive(sock: Any, size: int = _CHUNK) -> bytes:
+    """Wait for the next bytes, at most so many; b"" at the end of the stream."""
     while True:
         try:
-            data: bytes = sock.recv(_CHUNK)
+            data: bytes = sock.recv(size)
             return data
         except (BlockingIOError, SSLWantReadError):
             wait_read(sock.fileno())
@@ -142,6 +144,29 @@ def read_head(sock: Any, parser: HeadParser[Head]) -> Head | None:
         if head is not None:
             return head
     return None
+
+
+def read_only_head(sock: Any, parser: HeadParser[Head]) -> Head | None:
+    """As `read_head`, but what follows the head stays in the socket, for whoever reads on."""
+    end = b""
+    while data := receive(sock, _missing(end)):
+        head = parser.feed(data)
+        if head is not None:
+            return head
+        end = (end + data)[-len(_END_OF_HEAD) :]
+    return None
+
+
+def _missing(end: bytes) -> int:
+    """How many bytes are missing at least to the end of a head whose last bytes so far are these."""
+    lengths = range(len(_END_OF_HEAD))
+    return len(_END_OF_HEAD) - max(length for length in lengths if end.endswith(_END_OF_HEAD[:length]))
+
+
+def read_body(sock: Any, parser: BodyParser) -> None:
+    """Feed a parser until it has the body, or the stream ends."""
+    while not parser.done and (data := receive(sock)):
+        parser.feed(data)
 
 
 def hang_up(sock: Any) -> None:

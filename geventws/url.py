@@ -66,7 +66,7 @@ class WebSocketURL:
     @property
     def host_header(self) -> str:
         """The value of the Host header (RFC 6455 section 4.1, item 4): the port only where it is not the default."""
-        host = _bracketed(self.host.partition("%")[0])  # RFC 6874 section 4: a zone means nothing to others.
+        host = bracketed(self.host.partition("%")[0])  # RFC 6874 section 4: a zone means nothing to others.
         return host if self.port == _default_port(self.secure) else f"{host}:{self.port}"
 
     @property
@@ -101,7 +101,7 @@ class ProxyURL:
     password: str | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
-        return f"{self.scheme}://{_bracketed(self.host)}:{self.port}"
+        return f"{self.scheme}://{bracketed(self.host)}:{self.port}"
 
 
 def parse_url(url: str) -> WebSocketURL:
@@ -168,6 +168,16 @@ def parse_proxy_url(url: str) -> ProxyURL:
         raise InvalidURL("a proxy URL has neither a path nor a query")
     username, password, host, port = _parse_authority(authority, _PROXY_PORTS[scheme])
     return ProxyURL(scheme, host, port, username, password)
+
+
+def parse_host(host: str) -> str:
+    """A host as `WebSocketURL` has it, of one that is written without brackets; raises InvalidURL."""
+    return _parse_ipv6(host.replace("%", "%25", 1)) if ":" in host else _parse_host(host)
+
+
+def bracketed(host: str) -> str:
+    """A host as it stands in front of a colon and a port (RFC 3986 section 3.2.2)."""
+    return f"[{host}]" if ":" in host else host
 
 
 class _Authority(NamedTuple):
@@ -341,7 +351,3 @@ def _remove_dot_segments(path: str) -> str:
 
 def _default_port(secure: bool) -> int:
     return 443 if secure else 80
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

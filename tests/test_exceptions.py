@@ -152,6 +152,7 @@ SAMPLES = [
     InvalidHeader("Origin", "null", "not allowed", RESPONSE),
     InvalidHeader("Upgrade", None, response=RESPONSE),
     ProxyError("the proxy refuses", response=RESPONSE),
+    ProxyError("the proxy refuses", reply=5, proxy="socks5h://localhost:1080", step="the request to the proxy"),
     ProtocolError(Violation.EXPECTED_MASK, "detail"),
     ConcurrencyError("another greenlet receives"),
     InvalidState("closed"),

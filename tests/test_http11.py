@@ -580,3 +580,11 @@ def test_interim_responses_count_for_the_limits() -> None:
 )
 def test_a_malformed_response_is_refused_with_its_fault(head: bytes, fault: str) -> None:
     assert fault in failure(head)
+
+
+@pytest.mark.parametrize("version", ["HTTP/1.0", "HTTP/1.1", "HTTP/1.2"])
+def test_a_responses_version_is_told_by_its_parser(version: str) -> None:
+    parser = ResponseParser()
+    assert parser.version == ""
+    parser.feed(f"{version} 200 OK\r\n\r\n".encode())
+    assert parser.version == version

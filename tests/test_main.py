@@ -18,6 +18,7 @@ import pytest
 from gevent.queue import Queue
 from programs import Program
 from tools import certificates
+from tools.proxying import Listener, tunnel_http
 
 from geventws import (
     ConnectionClosed,
@@ -434,10 +435,38 @@ class TestConnect:
         typed(b"hello\n")
         assert main(["connect", url]) == 1
         errors = capsys.readouterr().err
-        assert errors.startswith("geventws: cannot connect: ws_proxy in the environment ")
+        assert errors.startswith("geventws: cannot connect: the connection to the proxy http://127.0.0.1:1 failed: ")
         assert errors.endswith("; --no-proxy connects without it\n")
         assert main(["connect", "--no-proxy", "--wait", WAIT, url]) == 0
         assert capsys.readouterr().out == "hello\n"
+
+    def test_a_proxy_can_be_named(self, echo_some: Some, typed: Typed, capsys: Captured) -> None:
+        listener = Listener(tunnel_http)
+        try:
+            typed(b"hello\n")
+            proxy = f"http://ada:s3cret@127.0.0.1:{listener.port}"
+            assert main(["connect", "--proxy", proxy, "--wait", WAIT, echo_some(1)]) == 0
+        finally:
+            listener.stop()
+        assert capsys.readouterr() == ("hello\n", "")
+        assert listener.count == 1
+
+    @pytest.mark.parametrize(
+        "proxy, complaint",
+        [
+            ("socks5h://ada:s3cret@127.0.0.1:1", "the connection to the proxy socks5h://127.0.0.1:1 failed: "),
+            ("ftp://ada:s3cret@127.0.0.1:1", "the proxy URL's scheme is not "),
+        ],
+    )
+    def test_a_proxy_that_cannot_be_used_is_told_in_one_line(
+        self, proxy: str, complaint: str, capsys: Captured
+    ) -> None:
+        assert main(["connect", "--proxy", proxy, "ws://127.0.0.1:1"]) == 1
+        errors = capsys.readouterr().err
+        assert errors.startswith(f"geventws: cannot connect: {complaint}")
+        assert errors.count("\n") == 1
+        assert "s3cret" not in errors
+        assert "--no-proxy" not in errors
 
     def test_a_refused_connection_is_told_in_one_line(self, capsys: Captured) -> None:
         with std_socket.create_server(("127.0.0.1", 0)) as closed_soon:
@@ -450,7 +479,16 @@ class TestConnect:
             assert main(["connect", "--timeout", "0.1", f"ws://127.0.0.1:{silent.getsockname()[1]}"]) == 1
         assert "0.1 s" in capsys.readouterr().err
 
-    @pytest.mark.parametrize("words", [["-H", "no colon"], ["--wait", "soon"], ["--wait", "-1"], ["--wait", "inf"]])
+    @pytest.mark.parametrize(
+        "words",
+        [
+            ["-H", "no colon"],
+            ["--wait", "soon"],
+            ["--wait", "-1"],
+            ["--wait", "inf"],
+            ["--proxy", "http://localhost", "--no-proxy"],
+        ],
+    )
     def test_options_that_make_no_sense_are_refused(self, words: list[str], capsys: Captured) -> None:
         with pytest.raises(SystemExit) as caught:
             main(["connect", *words, "ws://127.0.0.1:1"])

@@ -11,8 +11,9 @@ from tools.links import half_close, reset, tcp_pair
 from tools.timing import let_hub_run, stopwatch, wait_until
 
 from geventws import opening
-from geventws.http11 import Request, RequestParser
-from geventws.opening import Deadline, hang_up, introduce, read_head, receive, send_all
+from geventws.body import BodyParser
+from geventws.http11 import Request, RequestParser, Response, ResponseParser
+from geventws.opening import Deadline, hang_up, introduce, read_body, read_head, read_only_head, receive, send_all
 from geventws.tls import start_tls
 
 Link = tuple[Any, Any]
@@ -182,12 +183,54 @@ def test_head_is_read_in_pieces(link: Link) -> None:
     assert parser.rest == b"and more"
 
 
+def test_no_more_is_received_than_was_asked_for(link: Link) -> None:
+    client, server = link
+    server.settimeout(0)
+    client.sendall(b"abcdef")
+    assert [receive(server, size) for size in (1, 2, 100)] == [b"a", b"bc", b"def"]
+
+
 def test_stream_that_ends_in_a_head_has_none(link: Link) -> None:
     client, server = link
     server.settimeout(0)
     client.sendall(b"GET / HTTP")
     half_close(client)
     assert read_head(server, RequestParser()) is None
+
+
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200\r\n\r\n", b"\r\n\r\nHTTP/1.1 200 OK\r\nA: \r\nB: \r\n\r\n"])
+def test_what_follows_a_head_can_be_left_in_the_socket(link: Link, head: bytes) -> None:
+    client, server = link
+    server.settimeout(0)
+    for cut in range(len(head)):
+        reading = gevent.spawn(read_only_head, server, ResponseParser())
+        client.sendall(head[:cut])
+        let_hub_run(2)
+        client.sendall(head[cut:] + b"\r\n\r\nmore")
+        assert reading.get(timeout=5).status == 200
+        assert receive(server, 100) == b"\r\n\r\nmore"
+
+
+def test_stream_that_ends_in_such_a_head_has_none(link: Link) -> None:
+    client, server = link
+    server.settimeout(0)
+    client.sendall(b"HTTP/1.1 200 OK\r\n")
+    half_close(client)
+    assert read_only_head(server, ResponseParser()) is None
+
+
+@pytest.mark.parametrize("head", [Response(500, headers={"Content-Length": "4"}), Response(500)])
+def test_body_is_read_to_its_end_or_the_streams(link: Link, head: Response) -> None:
+    client, server = link
+    server.settimeout(0)
+    parser = BodyParser(head, 100)
+    reading = gevent.spawn(read_body, server, parser)
+    for piece in (b"no", b"pe"):
+        client.sendall(piece)
+        let_hub_run()
+    half_close(client)
+    reading.get(timeout=5)
+    assert parser.body == b"nope"
 
 
 # Hanging up

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from geventws.exceptions import InvalidURL
-from geventws.url import ProxyURL, WebSocketURL, join, parse_proxy_url, parse_url
+from geventws.url import ProxyURL, WebSocketURL, bracketed, join, parse_host, parse_proxy_url, parse_url
 
 
 @pytest.mark.parametrize(
@@ -431,3 +431,27 @@ def test_a_proxy_is_shown_without_its_credentials(host: str) -> None:
     assert str(proxy) == f"socks5h://{host}:1080"
     assert "user" not in repr(proxy)
     assert "secret" not in repr(proxy)
+
+
+@pytest.mark.parametrize(
+    "given, host",
+    [
+        ("Example.com", "example.com"),
+        ("b\xfccher.example", "xn--bcher-kva.example"),
+        ("127.0.0.1", "127.0.0.1"),
+        ("0:0::1", "::1"),
+        ("FE80::1%eth0", "fe80::1%eth0"),
+    ],
+)
+def test_a_host_is_read_without_a_url(given: str, host: str) -> None:
+    assert parse_host(given) == host
+
+
+@pytest.mark.parametrize("given", ["", "a b", "a/b", "a@b", "[::1]", "a:80", "::1%", "a..b", "x" * 300])
+def test_a_malformed_host_is_refused(given: str) -> None:
+    with pytest.raises(InvalidURL):
+        parse_host(given)
+
+
+def test_an_ipv6_address_is_bracketed_in_front_of_a_port() -> None:
+    assert [bracketed(host) for host in ("::1", "127.0.0.1", "a")] == ["[::1]", "127.0.0.1", "a"]
