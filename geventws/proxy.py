@@ -263,9 +263,7 @@ class SOCKSAgent(_ProxyURLAgent):
 
     schemes = ("socks4", "socks4a", "socks5", "socks5h")
 
-    def __init__(
-        self, url: str, *, via: str | ProxyAgent | None = None, source_address: SourceAddress = None
-    ) -> None:
+    def __init__(self, url: str, *, via: str | ProxyAgent | None = None, source_address: SourceAddress = None) -> None:
         super().__init__(url, via, source_address)
         fields = (self._proxy.username or "", self._proxy.password or "")
         if self._is_version_4 and self._proxy.password is not None:
