@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,16 @@ import gevent
 import pytest
 from gevent.event import AsyncResult
 from tools import certificates
+from tools.proxying import Listener, read_request, tunnel_socks5
 
 import geventws
 from geventws.exceptions import Violation
 from geventws.options import Options
+from geventws.proxy import HTTPConnectAgent, SOCKSAgent
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
+CHALLENGE = b"HTTP/1.1 407 Who are you?\r\nProxy-Authenticate: Basic realm=x\r\nContent-Length: 0\r\n\r\n"
 API = ROOT / "docs" / "api.md"
 
 
@@ -45,8 +49,21 @@ def told(text: str) -> list[str]:
 
 
 def run(block: str, port: int) -> None:
-    code = compile(block.replace("8000", str(port)), str(README), "exec")
-    exec(code, {"__name__": "__main__"})  # noqa: S102
+    with proxies() as ports:
+        for written, real in {8000: port, **ports}.items():
+            block = block.replace(f":{written}", f":{real}").replace(f", {written})", f", {real})")
+        exec(compile(block, str(README), "exec"), {"__name__": "__main__"})  # noqa: S102
+
+
+@contextmanager
+def proxies() -> Iterator[dict[int, int]]:
+    """The ports of the proxies that the README names, and those of real ones; that of HTTP lets nobody in."""
+    socks, http = Listener(tunnel_socks5), Listener(lambda sock: sock.sendall(read_request(sock) and CHALLENGE))
+    try:
+        yield {1080: socks.port, 3128: http.port}
+    finally:
+        socks.stop()
+        http.stop()
 
 
 class Started:
@@ -104,7 +121,7 @@ def test_every_section_of_the_readme_is_found() -> None:
     assert all(len([block for block in blocks if is_server(block)]) <= 1 for blocks in SECTIONS.values())
 
 
-@pytest.mark.parametrize("page", [README, API, ROOT / "docs" / "design.md"], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [README, *(ROOT / "docs").glob("*.md")], ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)]+)\)", text):
@@ -128,13 +145,17 @@ def arguments_of(function: Callable[..., Any]) -> set[str]:
         pytest.param(set(geventws.__all__), id="names"),
         pytest.param({name for name in dir(geventws.WebSocket) if not name.startswith("_")}, id="WebSocket"),
         pytest.param(arguments_of(geventws.connect), id="connect"),
+        pytest.param(arguments_of(HTTPConnectAgent), id="HTTPConnectAgent"),
+        pytest.param(arguments_of(SOCKSAgent), id="SOCKSAgent"),
         pytest.param(arguments_of(geventws.Upgrader), id="Upgrader"),
         pytest.param(arguments_of(geventws.WebSocketServer), id="WebSocketServer"),
         pytest.param({field.name for field in fields(Options)}, id="options"),
         pytest.param({field.name for field in fields(geventws.PerMessageDeflate)}, id="PerMessageDeflate"),
         pytest.param({violation.name for violation in Violation}, id="violations"),
         pytest.param({code.name for code in geventws.CloseCode}, id="codes"),
-        pytest.param({"host", "port", "wait", "header", "no-compression", "no-proxy", "cafile"}, id="command line"),
+        pytest.param(
+            {"host", "port", "wait", "header", "no-compression", "proxy", "no-proxy", "cafile"}, id="commands"
+        ),
     ],
 )
 def test_the_api_page_names_everything(names: set[str]) -> None:

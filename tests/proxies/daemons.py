@@ -149,23 +149,29 @@ socks pass {{ from: 127.0.0.0/8 to: ::/0 }}
 
     def _ssh(self, port: int, auth: bool, tls: bool) -> list[str]:
         """``ssh -D`` to an sshd of its own."""
-        ssh, sshd, keygen = tool("ssh"), tool("sshd"), tool("ssh-keygen")
-        key, server_port = self._folder / f"ssh-key-{port}", free_port()
-        subprocess.run([keygen, "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+        return [tool("ssh"), "-N", "-D", f"127.0.0.1:{port}", "-o", "ExitOnForwardFailure=yes", *self.ssh_arguments()]
+
+    def _sshd(self, port: int, auth: bool, tls: bool) -> list[str]:
+        key = self._folder / f"ssh-key-{port}"
+        subprocess.run([tool("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
         if os.getuid() == 0:
             os.makedirs("/run/sshd", exist_ok=True)
-        text = f"""ListenAddress 127.0.0.1:{server_port}
+        text = f"""ListenAddress 127.0.0.1:{port}
 HostKey {key}
 AuthorizedKeysFile {key}.pub
 StrictModes no
 UsePAM no
 PidFile none
 """
-        self._start([sshd, "-D", "-e", "-f", self._file(f"sshd-{port}", text)], server_port)
-        options = ["UserKnownHostsFile=/dev/null", "StrictHostKeyChecking=no", "ExitOnForwardFailure=yes"]
-        options += ["BatchMode=yes", "LogLevel=ERROR"]
-        command = [ssh, "-F", "none", "-N", "-D", f"127.0.0.1:{port}", "-i", str(key), "-p", str(server_port)]
-        return [*command, *(word for option in options for word in ("-o", option)), "127.0.0.1"]
+        return [tool("sshd"), "-D", "-e", "-f", self._file(f"sshd-{port}", text)]
+
+    def ssh_arguments(self) -> list[str]:
+        """What ``ssh`` needs to get into an sshd that is started here."""
+        tool("ssh")
+        port = self.port("sshd")
+        options = ["UserKnownHostsFile=/dev/null", "StrictHostKeyChecking=no", "BatchMode=yes", "LogLevel=ERROR"]
+        words = [word for option in options for word in ("-o", option)]
+        return ["-F", "none", "-i", str(self._folder / f"ssh-key-{port}"), "-p", str(port), *words, "127.0.0.1"]
 
 
 def tool(name: str) -> str:

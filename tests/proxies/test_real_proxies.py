@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -51,16 +48,6 @@ def cases() -> Iterator[Any]:
         for auth in ("open", "unneeded") if tool in OPEN else ("open", "missing", "wrong", "right"):
             if auth != "unneeded" or not scheme.startswith("socks4"):  # SOCKS4 has no password
                 yield pytest.param(tool, scheme, auth, id=f"{tool}-{scheme}-{auth}")
-
-
-@pytest.fixture(scope="session")
-def daemons() -> Iterator[Daemons]:
-    folder = Path(tempfile.mkdtemp())
-    folder.chmod(0o755)
-    running = Daemons(folder)
-    yield running
-    running.stop()
-    shutil.rmtree(folder)
 
 
 def echo(ws: WebSocket) -> None:
