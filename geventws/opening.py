@@ -11,7 +11,7 @@ from ssl import SSLWantReadError, SSLWantWriteError
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from gevent import Timeout
+from gevent import Timeout, sleep
 from gevent.socket import wait_read, wait_write
 
 from .exceptions import HandshakeError
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from .http11 import Request
 
 _CHUNK = 16384
+_TURN = 0.005
+"""How long the others wait while a head is read that is there already, in seconds."""
+_PAUSE = 0.0001
+"""How long the reading then rests, in seconds: with 0, gevent's loop would not look at descriptors and timers."""
 _END_OF_HEAD = b"\r\n\r\n"
 _LINGER = 1.0
 """How long a peer that was refused may go on sending before it is cut off, in seconds."""
@@ -149,11 +153,15 @@ def read_head(sock: Any, parser: HeadParser[Head]) -> Head | None:
 def read_only_head(sock: Any, parser: HeadParser[Head]) -> Head | None:
     """As `read_head`, but what follows the head stays in the socket, for whoever reads on."""
     end = b""
+    since = now()
     while data := receive(sock, _missing(end)):
         head = parser.feed(data)
         if head is not None:
             return head
         end = (end + data)[-len(_END_OF_HEAD) :]
+        if now() - since > _TURN:  # a long head is many small pieces
+            sleep(_PAUSE)
+            since = now()
     return None
 
 

@@ -211,6 +211,26 @@ def test_what_follows_a_head_can_be_left_in_the_socket(link: Link, head: bytes) 
         assert receive(server, 100) == b"\r\n\r\nmore"
 
 
+def test_others_run_while_a_long_head_is_read(link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "_TURN", 0.0)
+    client, server = link
+    server.settimeout(0)
+    turns: list[int] = []
+
+    def take_turns() -> None:
+        while True:
+            gevent.sleep(1e-6)
+            turns.append(1)
+
+    taking = gevent.spawn(take_turns)
+    client.sendall(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 1000 + b"\r\n\r\n")
+    let_hub_run()
+    turns.clear()
+    assert read_only_head(server, ResponseParser()) is not None
+    taking.kill()
+    assert len(turns) > 10
+
+
 def test_stream_that_ends_in_such_a_head_has_none(link: Link) -> None:
     client, server = link
     server.settimeout(0)
