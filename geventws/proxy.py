@@ -20,7 +20,7 @@ from .headers import basic_credentials
 from .http11 import Headers, HeadersLike, Request, Response, ResponseParser
 from .kernels import now
 from .opening import Deadline, read_body, read_only_head, send_all
-from .options import checked_timeout
+from .options import checked_count, checked_timeout
 from .socks import request_connection
 from .tls import checked_context, default_context, server_name, start_tls
 from .url import bracketed, parse_host, parse_proxy_url
@@ -95,8 +95,8 @@ class _ProxyURLAgent:
             InvalidURL, ValueError, TypeError: the host, the port or the timeout makes no sense.
         """
         host = parse_host(host)
-        if not isinstance(port, int) or not 1 <= port <= 65535:
-            raise ValueError(f"a port is a number from 1 to 65535, not {port!r}")
+        if checked_count("port", port, 1) > 65535:
+            raise ValueError(f"port is at most 65535, not {port}")
         with Deadline(checked_timeout("timeout", timeout, zero=True), described(self)) as deadline:
             stream = self._tunnel(host, port, deadline)
         if isinstance(stream, gevent.socket.socket):
@@ -142,7 +142,7 @@ class HTTPConnectAgent(_ProxyURLAgent):
 
     Args:
         url: ``http://`` or ``https://``. A user name and a password in it are sent as Basic credentials.
-        headers: further headers of the request, a mapping or pairs, or a function that makes them for each request.
+        headers: further headers of the request, a mapping or pairs, or a function that makes them for each tunnel.
             Host, User-Agent and Proxy-Authorization replace what would be sent otherwise.
         ssl_context: for an https URL; by default the proxy's certificate is verified as the system does.
         auth: user name and password, in place of those in the URL; or a function that answers a challenge, the

@@ -165,7 +165,7 @@ def test_headers_are_added_and_replace_the_usual_ones(listen: Listen, given: Any
         assert request.headers["Host"] == "example.com:443"
 
 
-def test_function_for_headers_is_called_for_each_connection(listen: Listen) -> None:
+def test_function_for_headers_is_called_for_each_tunnel(listen: Listen) -> None:
     tokens = iter("ab")
     agent = HTTPConnectAgent(
         f"http://127.0.0.1:{listen(lambda sock: sock.sendall(ESTABLISHED + read_request(sock)))}",
@@ -790,6 +790,7 @@ def test_bad_url_or_host_is_an_invalid_url(make: Callable[[], object]) -> None:
         lambda: HTTPConnectAgent("http://a", headers="X: a"),  # type: ignore[arg-type]
         lambda: HTTPConnectAgent("https://a", ssl_context=True),  # type: ignore[arg-type]
         lambda: HTTPConnectAgent("http://a").connect("b", 80, "1"),  # type: ignore[arg-type]
+        lambda: HTTPConnectAgent("http://a").connect("b", "80"),  # type: ignore[arg-type]
         lambda: HTTPConnectAgent("http://a").connect(b"b", 80),  # type: ignore[arg-type]
         lambda: connect("ws://a", proxy=object()),  # type: ignore[arg-type]
     ],
