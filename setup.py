@@ -38,7 +38,7 @@ def extensions():
     headers = os.path.dirname(os.path.dirname(greenlet.__file__))  # greenlet/greenlet.h lies in its package
     sources = {name: f"geventws/{name}.{'pyx' if name == 'kernels' else 'py'}" for name in MODULES}
     made = [
-        Extension(f"geventws.{name}", [source], include_dirs=[headers], extra_compile_args=["-O3"])
+        Extension(f"geventws.{name}", [source], include_dirs=[headers], extra_compile_args=["-O3", "-g0"])
         for name, source in sources.items()
     ]
     return cythonize(made, compiler_directives=DIRECTIVES, build_dir="build/cython")

@@ -41,9 +41,9 @@ class Row:
 
 
 ROWS = {
-    "32": Row(32, 1, 2000, (90_000, 16_000)),
-    "128x8": Row(128, 8, 4000, (70_000, 5_500)),
-    "64k": Row(65536, 1, 200, (3_500_000, 200_000)),
+    "32": Row(32, 1, 2000, (90_000, 12_000)),
+    "128x8": Row(128, 8, 4000, (66_000, 3_500)),
+    "64k": Row(65536, 1, 200, (1_700_000, 115_000)),
 }
 
 
@@ -61,6 +61,11 @@ def costly_functions(name: str, count: int) -> list[tuple[float, str]]:
     messages = ROWS[name].messages
     costs = [((instructions - once.get(function, 0)) / messages, function) for function, instructions in twice.items()]
     return sorted(costs, reverse=True)[:count]
+
+
+def exceeds(name: str, count: float) -> bool:
+    """Whether so many instructions per message are more than the row's budget."""
+    return count > ROWS[name].budget[geventws.accelerated]
 
 
 def _profiles(name: str) -> tuple[Path, Path]:
@@ -112,7 +117,7 @@ def main() -> None:
         print(f"{name:8} {count:12,.0f} instructions per message, budget {budget:,}", flush=True)
         for cost, function in costly_functions(name, options.functions):
             print(f"{'':8} {cost:12,.0f} {function}")
-        if count > budget:
+        if exceeds(name, count):
             exceeded.append(name)
     if options.check and exceeded:
         sys.exit(f"over budget: {', '.join(exceeded)}")
