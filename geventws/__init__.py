@@ -27,7 +27,8 @@ from .exceptions import (
     WebSocketError,
 )
 from .frames import CloseCode, CloseFrame
-from .http11 import Headers, Request, Response
+from .headers import Headers
+from .http11 import Request, Response
 from .protocol import State
 from .server import WebSocketServer
 from .upgrader import Upgrader

@@ -17,7 +17,8 @@ from .environment import environment_agent
 from .exceptions import HandshakeError, InvalidURL
 from .frames import Side
 from .handshake import ClientHandshake, checked_subprotocols
-from .http11 import Headers, HeadersLike, Request, Response, ResponseParser
+from .headers import Headers, HeadersLike
+from .http11 import Request, Response, ResponseParser
 from .opening import Deadline, introduce, read_body, read_head, send_all
 from .options import (
     checked_class,

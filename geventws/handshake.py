@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 from . import headers as values
 from .exceptions import HandshakeError, InvalidHeader, InvalidStatus
-from .http11 import Headers, HeadersLike, Request, Response, refusal
+from .headers import Headers, HeadersLike
+from .http11 import Request, Response, refusal
 from .version import __version__
 
 if TYPE_CHECKING:

@@ -7,145 +7,20 @@ hand show it, and give the same answer however the bytes were split.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Generic, NoReturn, TypeVar
 
 from .exceptions import HandshakeError
 from .frames import Buffer
-from .headers import CONTROLS, WHITESPACE, is_token
+from .headers import COMMON_NAMES, FORBIDDEN, WHITESPACE, Headers, HeadersLike, check_text, is_token
 
 MAX_HEAD_SIZE = 16384
 MAX_HEAD_LINES = 128
 
-_FORBIDDEN = CONTROLS - {"\t"}
-_TEXT = bytes(byte for byte in range(256) if chr(byte) not in _FORBIDDEN)
+_TEXT = bytes(byte for byte in range(256) if chr(byte) not in FORBIDDEN)
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-# Names as they are mostly spelled, so that each connection need not hold strings of its own.
-_COMMON_NAMES = {
-    name: (name.lower(), name)
-    for name in (
-        *("Host", "Connection", "Upgrade", "Origin", "Cookie", "Date", "Authorization", "User-Agent"),
-        *("Accept", "Accept-Encoding", "Accept-Language", "Cache-Control", "Pragma"),
-        *("Sec-WebSocket-Key", "Sec-WebSocket-Version", "Sec-WebSocket-Accept"),
-        *("Sec-WebSocket-Extensions", "Sec-WebSocket-Protocol"),
-        *("X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP"),
-    )
-}
-
-
-class Headers:
-    """Header fields in their order, as they were spelled; names are compared without regard to case.
-
-    ``items`` is a mapping of names to values, an iterable of pairs, other Headers, or None. Each name must be a token
-    and each value free of control characters, apart from tabs, and within Latin-1 (RFC 7230 section 3.2); otherwise
-    ValueError is raised, or TypeError for what is not a str or not a pair. Spaces and tabs around a value do not
-    belong to it.
-
-    The length and the iteration count each name once; `items` gives every field.
-    """
-
-    __slots__ = ("_fields",)
-
-    def __init__(self, items: HeadersLike = None) -> None:
-        # Each field's name in lower case, its name and its value.
-        self._fields: list[tuple[str, str, str]] = []
-        if items is not None:
-            for name, value in items.items() if isinstance(items, (Headers, Mapping)) else _checked_pairs(items):
-                self.add(name, value)
-
-    def add(self, name: str, value: str) -> None:
-        """Add a field behind those that are there, also behind those of the same name."""
-        _check_field(name, value)
-        self._append(name, value)
-
-    def get(self, name: str, default: str | None = None) -> str | None:
-        """The value of ``name``; the values of repeated fields are joined by commas (RFC 7230 section 3.2.2)."""
-        values = self.get_all(name)
-        return ", ".join(values) if values else default
-
-    def get_all(self, name: str) -> list[str]:
-        """The values of all fields called ``name``."""
-        wanted = name.lower()
-        return [value for key, _, value in self._fields if key == wanted]
-
-    def items(self) -> list[tuple[str, str]]:
-        """All fields, in order."""
-        return [(name, value) for _, name, value in self._fields]
-
-    def keys(self) -> list[str]:
-        """Each name once, spelled as where it came first."""
-        names: dict[str, str] = {}
-        for key, name, _ in self._fields:
-            names.setdefault(key, name)
-        return list(names.values())
-
-    def copy(self) -> Headers:
-        return Headers(self)
-
-    def __getitem__(self, name: str) -> str:
-        value = self.get(name)
-        if value is None:
-            raise KeyError(name)
-        return value
-
-    def __setitem__(self, name: str, value: str) -> None:
-        """Replace all fields called ``name`` by this one, which comes last."""
-        _check_field(name, value)
-        if name in self:
-            del self[name]
-        self._append(name, value)
-
-    def __delitem__(self, name: str) -> None:
-        unwanted = name.lower()
-        if unwanted not in self:
-            raise KeyError(unwanted)
-        self._fields = [field for field in self._fields if field[0] != unwanted]
-
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and bool(self.get_all(name))
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.keys())
-
-    def __len__(self) -> int:
-        return len(self.keys())
-
-    def __eq__(self, other: object) -> bool:
-        """Whether both have the same values for the same names; the order of different names does not matter."""
-        if not isinstance(other, Headers):
-            return NotImplemented
-        # Sorting is stable: the values of one name stay in their order.
-        mine, others = (sorted(headers._fields, key=_key_of) for headers in (self, other))
-        return [(key, value) for key, _, value in mine] == [(key, value) for key, _, value in others]
-
-    def __repr__(self) -> str:
-        return f"Headers({self.items()})"
-
-    def serialize(self) -> str:
-        """The lines of these fields, each with its line end."""
-        return "".join([f"{name}: {value}\r\n" for _, name, value in self._fields])
-
-    def _append(self, name: str, value: str) -> None:
-        key, name = _COMMON_NAMES.get(name) or (name.lower(), name)
-        self._fields.append((key, name, value.strip(WHITESPACE)))
-
-
-def _checked_pairs(items: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    pairs = list(items) if isinstance(items, Iterable) else [items]
-    for pair in pairs:
-        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-            raise TypeError("headers are a mapping, or a list of pairs of name and value")
-    return pairs
-
-
-def _key_of(field: tuple[str, str, str]) -> str:
-    return field[0]
-
-
-HeadersLike = Headers | Mapping[str, str] | Iterable[tuple[str, str]] | None
 
 
 @dataclass(init=False)
@@ -283,7 +158,7 @@ class Response:
     def _check(self) -> None:
         if not isinstance(self.status, int) or not 100 <= self.status <= 999:
             raise ValueError("a status is a number from 100 to 999")
-        _check_text(self.reason, "a reason phrase")
+        check_text(self.reason, "a reason phrase")
         if not isinstance(self.body, bytes):
             raise TypeError("a body is bytes")
         if self.body and not may_have_body(self.status):
@@ -395,7 +270,7 @@ class _HeadParser(Generic[Head]):
         name, colon, value = line.partition(":")
         if not colon:
             self._fail(400, "a header line has no colon")
-        if name not in _COMMON_NAMES and not is_token(name):
+        if name not in COMMON_NAMES and not is_token(name):
             self._fail(400, "a header's name is not a token")
         headers._append(name, value)
 
@@ -472,27 +347,6 @@ class ResponseParser(_HeadParser[Response]):
 
     def _fail(self, status: int, text: str) -> NoReturn:
         raise HandshakeError(f"the response is not valid: {text}")
-
-
-def _check_field(name: str, value: str) -> None:
-    """RFC 7230 section 3.2."""
-    if not isinstance(name, str):
-        raise TypeError(f"a header's name is a str, not {type(name).__name__}")
-    if not is_token(name):
-        raise ValueError(f"a header's name is not a token: {name!r}")
-    _check_text(value, f"the value of the {name} header")
-
-
-def _check_text(text: str, what: str) -> None:
-    """Raise TypeError or ValueError where ``text`` cannot stand in a line of a head."""
-    if not isinstance(text, str):
-        raise TypeError(f"{what} is a str, not {type(text).__name__}")
-    if text.isascii() and text.isprintable():
-        return
-    if not _FORBIDDEN.isdisjoint(text):
-        raise ValueError(f"{what} has a control character")
-    if max(text) > "\xff":
-        raise ValueError(f"{what} has a character outside Latin-1")
 
 
 def _is_visible(text: str) -> bool:

@@ -16,8 +16,8 @@ import gevent.socket
 from .body import BodyParser
 from .dial import dial, resolve
 from .exceptions import HandshakeError, InvalidURL, ProxyError
-from .headers import basic_credentials
-from .http11 import Headers, HeadersLike, Request, Response, ResponseParser
+from .headers import Headers, HeadersLike, basic_credentials
+from .http11 import Request, Response, ResponseParser
 from .kernels import now
 from .opening import Deadline, read_body, read_only_head, send_all
 from .options import checked_count, checked_timeout

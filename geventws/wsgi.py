@@ -15,8 +15,9 @@ from .exceptions import ConnectionClosedError, HandshakeError
 from .frames import CloseCode, CloseFrame
 from .handlers import Handler, run_handler
 from .handshake import is_upgrade
+from .headers import Headers
 from .hosts import HostConnection
-from .http11 import Headers, Request, Response, refusal
+from .http11 import Request, Response, refusal
 from .opening import introduce
 from .options import check_wait
 from .upgrader import Clients, Upgrader

@@ -4,7 +4,8 @@ import pytest
 from tools.wire import however_split
 
 from geventws.body import MAX_CHUNK_LINE, BodyParser
-from geventws.http11 import HeadersLike, Response
+from geventws.headers import HeadersLike
+from geventws.http11 import Response
 
 CHUNKED = {"Transfer-Encoding": "chunked"}
 

@@ -18,7 +18,8 @@ from geventws.handshake import (
     is_upgrade,
     protected_headers,
 )
-from geventws.http11 import Headers, Request, RequestParser, Response, ResponseParser
+from geventws.headers import Headers
+from geventws.http11 import Request, RequestParser, Response, ResponseParser
 from geventws.url import parse_url
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="

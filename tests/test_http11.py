@@ -7,16 +7,8 @@ import pytest
 from tools.wire import however_split
 
 from geventws.exceptions import HandshakeError
-from geventws.http11 import (
-    Headers,
-    HeadersLike,
-    Request,
-    RequestParser,
-    Response,
-    ResponseParser,
-    http_date,
-    refusal,
-)
+from geventws.headers import Headers
+from geventws.http11 import Request, RequestParser, Response, ResponseParser, http_date, refusal
 
 
 def parse(parser: RequestParser | ResponseParser, pieces: list[bytes]) -> tuple[Any, bytes]:
@@ -59,132 +51,6 @@ def failure(data: bytes, max_size: int = 16384, max_lines: int = 128) -> str:
         return str(caught.value)
 
     return however_split(text, data)
-
-
-@pytest.mark.parametrize(
-    "items",
-    [
-        {"Host": "a", "X": "1"},
-        [("Host", "a"), ("X", "1")],
-        iter([("Host", "a"), ("X", "1")]),
-        Headers({"Host": "a", "X": "1"}),
-    ],
-)
-def test_headers_are_made_of_a_mapping_of_pairs_or_of_headers(items: HeadersLike) -> None:
-    assert Headers(items).items() == [("Host", "a"), ("X", "1")]
-
-
-def test_headers_are_empty_by_default() -> None:
-    assert Headers().items() == []
-    assert len(Headers()) == 0
-
-
-def test_names_are_found_in_any_case_and_keep_their_spelling() -> None:
-    headers = Headers([("Sec-WebSocket-KEY", "x")])
-    assert headers["sec-websocket-key"] == headers.get("SEC-WEBSOCKET-KEY") == "x"
-    assert "Sec-Websocket-Key" in headers
-    assert list(headers) == ["Sec-WebSocket-KEY"]
-
-
-def test_repeated_fields_are_kept_apart_and_joined_on_demand() -> None:
-    headers = Headers([("A", "1"), ("B", "2"), ("a", "3")])
-    assert headers["A"] == headers.get("a") == "1, 3"
-    assert headers.get_all("A") == ["1", "3"]
-    assert headers.items() == [("A", "1"), ("B", "2"), ("a", "3")]
-    assert list(headers) == headers.keys() == ["A", "B"]
-    assert len(headers) == 2
-    assert dict(headers) == {"A": "1, 3", "B": "2"}
-
-
-def test_a_missing_field_is_none_a_default_or_a_key_error() -> None:
-    headers = Headers({"A": "1"})
-    assert headers.get("B") is None
-    assert headers.get("B", "2") == "2"
-    assert headers.get_all("B") == []
-    assert "B" not in headers
-    assert 1 not in headers
-    with pytest.raises(KeyError, match="B"):
-        headers["B"]
-    with pytest.raises(KeyError, match="b"):
-        del headers["B"]
-
-
-def test_setting_a_field_replaces_all_of_its_name() -> None:
-    headers = Headers([("A", "1"), ("B", "2"), ("a", "3")])
-    headers["a"] = "4"
-    headers["C"] = "5"
-    assert headers.items() == [("B", "2"), ("a", "4"), ("C", "5")]
-    assert headers["A"] == "4"
-
-
-def test_deleting_a_field_deletes_all_of_its_name() -> None:
-    headers = Headers([("A", "1"), ("B", "2"), ("a", "3")])
-    del headers["a"]
-    assert headers.items() == [("B", "2")]
-    assert "A" not in headers
-
-
-def test_a_copy_is_equal_and_independent() -> None:
-    headers = Headers({"A": "1"})
-    copy = headers.copy()
-    assert copy == headers
-    copy.add("A", "2")
-    assert headers.get_all("A") == ["1"]
-    assert copy != headers
-
-
-def test_headers_are_equal_whatever_the_case_and_the_order_of_their_names() -> None:
-    assert Headers([("A", "1"), ("B", "2")]) == Headers([("b", "2"), ("a", "1")])
-    assert Headers([("A", "1"), ("A", "2")]) != Headers([("A", "2"), ("A", "1")])
-    assert Headers({"A": "x"}) != Headers({"A": "X"})
-    assert Headers({"A": "1"}) != {"A": "1"}
-
-
-def test_headers_show_their_fields() -> None:
-    assert repr(Headers([("A", "1"), ("a", "2")])) == "Headers([('A', '1'), ('a', '2')])"
-
-
-def test_spaces_and_tabs_around_a_value_do_not_belong_to_it() -> None:
-    headers = Headers({"A": " \t1 \t2\t "})
-    headers["B"] = " "
-    assert headers.items() == [("A", "1 \t2"), ("B", "")]
-
-
-@pytest.mark.parametrize("name", ["", " ", "A ", " A", "A:", "A\r\n", "A\0", "\xe9", '"A"', "A\u20ac"])
-def test_a_name_that_is_no_token_is_refused(name: str) -> None:
-    headers = Headers()
-    with pytest.raises(ValueError, match="not a token"):
-        headers.add(name, "1")
-    with pytest.raises(ValueError, match="not a token"):
-        headers[name] = "1"
-    assert headers.items() == []
-
-
-@pytest.mark.parametrize("character", [*(chr(code) for code in range(0x20) if code != 9), "\x7f"])
-def test_a_value_with_a_control_character_is_refused(character: str) -> None:
-    headers = Headers({"A": "1"})
-    for value in (character, f"{character}b", f"a{character}", f"a{character}b"):
-        with pytest.raises(ValueError, match="the A header has a control character"):
-            headers["A"] = value
-    assert headers.items() == [("A", "1")]
-
-
-def test_a_value_is_within_latin_1() -> None:
-    assert Headers({"A": "\x80\xe9\xff"})["A"] == "\x80\xe9\xff"
-    with pytest.raises(ValueError, match="outside Latin-1"):
-        Headers({"A": "caf\u0113"})
-
-
-@pytest.mark.parametrize("name, value", [(b"A", "1"), ("A", b"1"), ("A", 1), ("A", None), (None, "1")])
-def test_a_name_or_value_that_is_no_str_is_a_type_error(name: str, value: str) -> None:
-    with pytest.raises(TypeError, match="is a str, not"):
-        Headers([(name, value)])
-
-
-@pytest.mark.parametrize("items", ["A: 1", ["A: 1"], ["ab"], [("A", "1", "2")], [("A",)], [1], 5])
-def test_what_is_neither_a_mapping_nor_pairs_is_a_type_error(items: Any) -> None:
-    with pytest.raises(TypeError, match="headers are a mapping, or a list of pairs"):
-        Headers(items)
 
 
 def test_a_request_is_serialized_as_it_is_sent() -> None:

@@ -16,7 +16,8 @@ from tools.timing import stopwatch, wait_until
 
 from geventws.deflate import PerMessageDeflate
 from geventws.exceptions import HandshakeError, InvalidHeader
-from geventws.http11 import Headers, Request, RequestParser, Response, refusal
+from geventws.headers import Headers
+from geventws.http11 import Request, RequestParser, Response, refusal
 from geventws.options import ConnectionOptions, Options, UpgraderOptions
 from geventws.upgrader import Upgrader
 from geventws.websocket import WebSocket

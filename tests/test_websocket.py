@@ -16,7 +16,8 @@ from tools.wire import BINARY, CLOSE, CONTINUATION, PING, RSV1, RSV2, RSV3, TEXT
 
 from geventws.exceptions import ConnectionClosedError, ProtocolError, Violation
 from geventws.handshake import Agreement
-from geventws.http11 import Headers, Request, Response
+from geventws.headers import Headers
+from geventws.http11 import Request, Response
 from geventws.protocol import State
 from geventws.websocket import Options, WebSocket
 

@@ -7,7 +7,8 @@ from typing import Any
 from geventws.deflate import Parameters
 from geventws.frames import Side
 from geventws.handshake import Agreement
-from geventws.http11 import Headers, Request, Response
+from geventws.headers import Headers
+from geventws.http11 import Request, Response
 from geventws.websocket import Options, WebSocket
 
 from .checker import Deflate
