@@ -179,7 +179,7 @@ class ClientHandshake:
         if upgrade is None or upgrade.lower() != "websocket":
             raise InvalidHeader("Upgrade", upgrade, response=response)
         connection = response.headers.get("Connection")  # item 3
-        if not _has_token(connection, "upgrade"):
+        if not _lists(connection, "upgrade", values.parse_token_list):
             raise InvalidHeader("Connection", connection, response=response)
         accept = response.headers.get("Sec-WebSocket-Accept")  # item 4
         if accept != accept_key(self._key):
@@ -273,7 +273,7 @@ class ServerHandshake:
             raise _unacceptable("Upgrade", headers.get("Upgrade"), "this is a WebSocket server", 426)
         if request.version != "HTTP/1.1":  # item 1
             raise _refused("an upgrade needs HTTP/1.1; nginx in front needs proxy_http_version 1.1", 505)
-        if not _has_token(headers.get("Connection"), "upgrade"):  # item 4
+        if not _lists(headers.get("Connection"), "upgrade", values.parse_token_list):  # item 4
             raise _unacceptable("Connection", headers.get("Connection"), "it must list the token upgrade")
         version = headers.get("Sec-WebSocket-Version")  # item 6
         if version not in ("13", "8"):
@@ -307,7 +307,7 @@ class ServerHandshake:
             answer, parameters = accepted
             fields.append(("Sec-WebSocket-Extensions", values.format_extensions([answer])))
         version = int(request.headers["Sec-WebSocket-Version"])
-        return Response(101, headers=Headers(fields)), Agreement(version, subprotocol, parameters)
+        return Response(101, headers=Headers.unchecked(fields)), Agreement(version, subprotocol, parameters)
 
     def _choose_subprotocol(self, request: Request) -> str | None:
         offered = _offered_subprotocols(request.headers)
@@ -324,11 +324,7 @@ class ServerHandshake:
 
 def is_upgrade(request: Request) -> bool:
     """Whether the request asks for a WebSocket; if not, it is plain HTTP (RFC 6455 section 4.2.1, item 3)."""
-    value = request.headers.get("Upgrade")
-    try:
-        return value is not None and "websocket" in [protocol.lower() for protocol in values.parse_upgrade(value)]
-    except ValueError:
-        return False
+    return _lists(request.headers.get("Upgrade"), "websocket", values.parse_upgrade)
 
 
 def is_host(value: str) -> bool:
@@ -399,10 +395,14 @@ def _offered_extensions(headers: Headers) -> list[values.Extension]:
         raise _unacceptable("Sec-WebSocket-Extensions", value, str(error)) from None
 
 
-def _has_token(value: str | None, token: str) -> bool:
-    """Whether this list header is there, is well-formed and has the token, in any case."""
+def _lists(value: str | None, wanted: str, parse: Callable[[str], list[str]]) -> bool:
+    """Whether this list header is there, is well-formed and has what is wanted, in any case."""
+    if value is None:
+        return False
+    if value.lower() == wanted:  # nearly always, and then there is nothing to parse
+        return True
     try:
-        return value is not None and token in [item.lower() for item in values.parse_token_list(value)]
+        return wanted in [item.lower() for item in parse(value)]
     except ValueError:
         return False
 

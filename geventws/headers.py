@@ -69,8 +69,12 @@ class Headers:
 
     def get(self, name: str, default: str | None = None) -> str | None:
         """The value of ``name``; the values of repeated fields are joined by commas (RFC 7230 section 3.2.2)."""
-        values = self.get_all(name)
-        return ", ".join(values) if values else default
+        wanted = name.lower()
+        found = None
+        for key, _, value in self._fields:
+            if key == wanted:
+                found = value if found is None else f"{found}, {value}"
+        return default if found is None else found
 
     def get_all(self, name: str) -> list[str]:
         """The values of all fields called ``name``."""
@@ -89,7 +93,15 @@ class Headers:
         return list(names.values())
 
     def copy(self) -> Headers:
-        return Headers(self)
+        return Headers.unchecked(self.items())
+
+    @classmethod
+    def unchecked(cls, items: Iterable[tuple[str, str]]) -> Headers:
+        """Headers of pairs that are known to be valid."""
+        made = cls()
+        for name, value in items:
+            made._append(name, value)
+        return made
 
     def __getitem__(self, name: str) -> str:
         value = self.get(name)
@@ -111,7 +123,7 @@ class Headers:
         self._fields = [field for field in self._fields if field[0] != unwanted]
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and bool(self.get_all(name))
+        return isinstance(name, str) and self.get(name) is not None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.keys())

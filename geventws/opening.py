@@ -117,12 +117,12 @@ def receive(sock: Any, size: int = _CHUNK) -> bytes:
             wait_write(sock.fileno())
 
 
-def try_to_send(sock: Any, data: bytes) -> memoryview:
+def try_to_send(sock: Any, data: bytes) -> bytes:
     """Write what goes without waiting, as an answer's few lines nearly always do; returns what is left."""
-    left = memoryview(data)
-    with suppress(BlockingIOError, SSLWantReadError, SSLWantWriteError):
-        left = left[sock.send(left) :]
-    return left
+    try:
+        return data[sock.send(data) :]
+    except (BlockingIOError, SSLWantReadError, SSLWantWriteError):
+        return data
 
 
 def send_all(sock: Any, data: Buffer) -> None:
