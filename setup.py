@@ -6,7 +6,9 @@ import sys
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-MODULES = ("kernels", "frames", "protocol", "hubs", "transport", "connection", "sending", "websocket")
+MODULES = ("kernels", "frames", "protocol", "switching", "hubs", "transport", "connection", "sending", "websocket")
+WITH_TWINS = ("kernels", "switching")
+"""Written in Cython, with a twin of the same name in Python; the others are compiled as they are."""
 DIRECTIVES = {
     "language_level": "3",
     "annotation_typing": False,
@@ -36,7 +38,7 @@ def extensions():
     from Cython.Build import cythonize
 
     headers = os.path.dirname(os.path.dirname(greenlet.__file__))  # greenlet/greenlet.h lies in its package
-    sources = {name: f"geventws/{name}.{'pyx' if name == 'kernels' else 'py'}" for name in MODULES}
+    sources = {name: f"geventws/{name}.{'pyx' if name in WITH_TWINS else 'py'}" for name in MODULES}
     made = [
         Extension(f"geventws.{name}", [source], include_dirs=[headers], extra_compile_args=["-O3", "-g0"])
         for name, source in sources.items()

@@ -1,8 +1,9 @@
 cimport cython
 
 from geventws.hubs cimport Shared
-from geventws.kernels cimport now, switch
+from geventws.kernels cimport now
 from geventws.protocol cimport Protocol
+from geventws.switching cimport getcurrent, switch
 from geventws.transport cimport Owner, Transport
 
 cdef object _OPEN
@@ -62,6 +63,7 @@ cdef class Connection(Owner):
     @cython.locals(protocol=Protocol)
     cdef _resume_parsing(self)
     cdef _handle(self, list events)
+    cdef _must_not_be_hub(self)
     cdef _finish_late(self)
     @cython.locals(protocol=Protocol)
     cdef bint _is_finished(self) except -1

@@ -13,7 +13,6 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from gevent import getcurrent
 from gevent.event import AsyncResult, Event
 from gevent.hub import Waiter
 
@@ -22,10 +21,11 @@ from .deflate import PerMessageDeflate
 from .exceptions import ConnectionClosed, ConnectionClosedError, ConnectionClosedOK, InvalidState, ProtocolError
 from .frames import FIN, MAX_CLOSE_REASON, CloseCode, CloseFrame, Opcode, Side
 from .hubs import shared
-from .kernels import now, switch
+from .kernels import now
 from .options import Options
 from .protocol import HELD_LIMIT, Ping, Pong, Protocol, State
 from .protocol import Event as ProtocolEvent
+from .switching import getcurrent, switch
 from .transport import HIGH_WATER, Owner, Transport
 
 if TYPE_CHECKING:

@@ -11,4 +11,3 @@ cpdef Py_ssize_t receive(object sock, int fd, bytearray buffer) except -2
 cpdef Py_ssize_t transmit(object sock, int fd, object chunk) except -2
 cpdef Py_ssize_t transmit_part(object sock, int fd, bytearray buffer, Py_ssize_t size) except -2
 cpdef Py_ssize_t transmit_many(object sock, int fd, list chunks) except -2
-cpdef object switch(object target)

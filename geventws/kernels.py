@@ -125,8 +125,3 @@ def transmit_many(sock: Any, fd: int, chunks: list[Buffer]) -> int:
         return int(sock.sendmsg(chunks[:_MAX_IOVECS]))
     except BlockingIOError:
         return -1
-
-
-def switch(target: Any) -> object:
-    """Switch to another greenlet, as its method of that name does."""
-    return target.switch()

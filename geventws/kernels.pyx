@@ -8,7 +8,6 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_SetFromErrno
-from cpython.object cimport PyObject
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy, memset
@@ -48,13 +47,6 @@ cdef extern from "sys/socket.h" nogil:
     Py_ssize_t send(int fd, const void *buffer, size_t size, int flags)
     Py_ssize_t sendmsg(int fd, msghdr *message, int flags)
     int MSG_NOSIGNAL
-
-cdef extern from "greenlet/greenlet.h":
-    ctypedef struct PyGreenlet
-    void PyGreenlet_Import()
-    object PyGreenlet_Switch(PyGreenlet *target, PyObject *arguments, PyObject *keywords)
-
-PyGreenlet_Import()
 
 Buffer = bytes | bytearray | memoryview
 
@@ -272,7 +264,3 @@ cdef bint failed() except -1:
     if errno != EINTR:
         PyErr_SetFromErrno(OSError)
     return False
-
-
-cpdef object switch(object target):
-    return PyGreenlet_Switch(<PyGreenlet *>target, NULL, NULL)

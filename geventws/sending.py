@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from gevent import Timeout, getcurrent
+from gevent import Timeout
 from gevent.event import Event
 from gevent.hub import Waiter
 
@@ -22,6 +22,7 @@ from .frames import FIN, RSV1, CloseCode, CloseFrame, Opcode
 from .kernels import encode_frame, encode_into, now
 from .options import check_wait
 from .protocol import State
+from .switching import getcurrent
 from .transport import HIGH_WATER
 
 if TYPE_CHECKING:

@@ -1,8 +1,9 @@
 cimport cython
 
-from geventws.kernels cimport now, switch
+from geventws.kernels cimport now
 from geventws.protocol cimport Protocol
 from geventws.sending cimport SendingConnection
+from geventws.switching cimport getcurrent, switch
 from geventws.transport cimport Transport
 
 cdef object _OPEN

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from gevent import Timeout, getcurrent, sleep
+from gevent import Timeout, sleep
 from gevent.event import AsyncResult
 
 from .deflate import PerMessageDeflate
@@ -16,10 +16,11 @@ from .exceptions import ConcurrencyError, ConnectionClosedOK
 from .frames import FIN, MAX_CONTROL_PAYLOAD, Buffer, CloseCode, CloseFrame, Opcode, Side
 from .handshake import Agreement
 from .http11 import Request, Response
-from .kernels import now, switch
+from .kernels import now
 from .options import Options, check_wait
 from .protocol import Fragment, Message, Ping, Pong, State
 from .sending import SendingConnection
+from .switching import getcurrent, switch
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import random
 import socket
 import sys
 import time
-from pathlib import Path
 from types import ModuleType
 
-import greenlet
 import pytest
+from tools.twins import pure
 
 import geventws.kernels
 
@@ -20,18 +18,9 @@ KEY_NUMBER = int.from_bytes(KEY, "little")
 SIZES = [*range(20), 31, 32, 33, 63, 64, 65, 125, 126, 1000, 65535, 65536, 65537]
 
 
-def pure() -> ModuleType:
-    """The plain Python functions, whatever was imported."""
-    path = Path(geventws.kernels.__file__).with_name("kernels.py")
-    spec = importlib.util.spec_from_file_location("geventws_pure_kernels", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(params=["imported", "pure"])
 def kernels(request: pytest.FixtureRequest) -> ModuleType:
-    return geventws.kernels if request.param == "imported" else pure()
+    return geventws.kernels if request.param == "imported" else pure(geventws.kernels)
 
 
 def combined(data: bytes, phase: int = 0) -> bytes:
@@ -188,21 +177,6 @@ class TestSockets:
 def test_the_clock_is_the_one_that_is_never_set(kernels) -> None:
     before = time.monotonic()
     assert before <= kernels.now() <= time.monotonic()
-
-
-class TestSwitch:
-    def test_it_switches_to_a_greenlet_and_comes_back(self, kernels) -> None:
-        seen = []
-        other = greenlet.greenlet(lambda: seen.append("there"), parent=greenlet.getcurrent())
-        kernels.switch(other)
-        assert seen == ["there"]
-
-    def test_what_the_other_side_raises_comes_out(self, kernels) -> None:
-        def fail() -> None:
-            raise KeyError("there")
-
-        with pytest.raises(KeyError):
-            kernels.switch(greenlet.greenlet(fail, parent=greenlet.getcurrent()))
 
 
 class TestEncodeInto:

@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "geventws"
 CORE = ["version", "exceptions", "kernels", "frames", "headers", "http11", "body", "url"]
 CORE += ["deflate", "compression", "handshake", "protocol"]
-SHELL = ["transport", "heartbeat", "offload", "hubs", "options", "connection", "sending", "websocket"]
+SHELL = ["switching", "transport", "heartbeat", "offload", "hubs", "options", "connection", "sending", "websocket"]
 SHELL += ["opening", "arrivals", "tls", "dial", "socks", "proxy", "environment", "client", "upgrader"]
 SHELL += ["handlers", "server", "hosts", "draining", "wsgi"]
 SHELL += ["integrations", "demo", "console", "__main__"]

@@ -1,0 +1,2 @@
+cpdef object getcurrent()
+cpdef object switch(object target)
