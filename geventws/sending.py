@@ -292,7 +292,7 @@ class SendingConnection(Connection):
 
 def _to_bytes(message: object) -> bytes | None:
     """A message's bytes; None for an iterable."""
-    if isinstance(message, bytes):
+    if type(message) is bytes:
         return message
     if isinstance(message, str):
         return message.encode()

@@ -225,8 +225,8 @@ class Transport:
         if self._blocked or self.closed or self._write_error is not None:
             return None
         if gathering.transport is None:
+            gathering.size = 0  # first, so that nobody ever has another one's bytes
             gathering.transport = self
-            gathering.size = 0
         return gathering if gathering.transport is self else None
 
     def commit(self, size: int) -> None:

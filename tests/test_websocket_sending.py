@@ -109,6 +109,21 @@ class TestMessages:
         if role == "client":
             assert [frame.key for frame in frames] == [b"abcd", b"\0\0\0\0", b"efgh"]
 
+    def test_what_is_derived_from_text_or_bytes_is_sent_as_they_are(self, pair):
+        ws, peer = pair
+
+        class Text(str):
+            pass
+
+        class Binary(bytes):
+            pass
+
+        ws.send(Text("text"))
+        ws.send(Binary(b"binary"))
+        ws.send([Binary(b"a"), Binary(b"b")])
+        ws.ping(Binary(b"ping"))
+        assert [peer.read_message() for _ in range(3)] == ["text", b"binary", b"ab"]
+
 
 class TestFragments:
     @pytest.mark.parametrize("make", [list, tuple, iter], ids=["list", "tuple", "iterator"])
