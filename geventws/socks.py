@@ -40,6 +40,8 @@ def _import(name: str, *arguments: Any) -> Any:
 def _cooperative_copy() -> Any:
     """PySocks executed once more, in a namespace of its own: the program's copy of it stays as it is."""
     spec: Any = find_spec("socks")
+    if spec is None:
+        raise ModuleNotFoundError("No module named 'socks': geventws needs PySocks", name="socks")
     module = module_from_spec(spec)
     names = vars(module)
     names["__builtins__"] = vars(builtins) | {"__import__": _import, "chr": _Octet}

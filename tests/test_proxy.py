@@ -13,6 +13,7 @@ from typing import Any
 import gevent
 import pytest
 from gevent import Timeout, ssl
+from programs import Program
 from tools import certificates
 from tools.links import reset
 from tools.proxying import (
@@ -109,6 +110,51 @@ def requested(listen: Listen, url: str = "http://127.0.0.1:{}", host: str = "exa
     [line, *fields] = heads[0].decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
     method, target, version = line.split(" ")
     return Request(method, target, [tuple(field.split(": ", 1)) for field in fields], version)  # type: ignore[misc]
+
+
+# The whole way
+
+
+def test_environment_leads_through_a_proxy(listen: Listen, echo_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    tunnels: list[Any] = []
+
+    def play(sock: Any) -> None:
+        tunnels.append(sock)
+        tunnel_http(sock)
+
+    monkeypatch.setenv("all_proxy", f"http://127.0.0.1:{listen(play)}")
+    for exceptions, count in (("", 1), ("example.com", 2), ("LOCALHOST", 2), ("127.0.0.1", 3)):
+        monkeypatch.setenv("NO_PROXY", exceptions)
+        with connect(echo_url) as ws:
+            ws.send("hello")
+            assert ws.recv(timeout=5) == "hello"
+        assert len(tunnels) == count
+
+
+PATCHED = """
+import sys
+{}
+from geventws import connect
+{}
+url, *proxies = sys.argv[1:]
+for proxy in proxies:
+    with connect(url, proxy=proxy) as ws:
+        ws.send("hello")
+        print(ws.recv(timeout=10))
+"""
+PATCH = "from gevent import monkey; monkey.patch_all()"
+LATE = "from gevent import monkey; monkey.patch_all(ssl=False)"  # for ssl, gevent warns that it is late
+
+
+@pytest.mark.parametrize("patches", [("", ""), (PATCH, ""), ("", LATE), ("import socks", LATE)], ids=range(4))
+def test_process_may_be_patched_early_late_or_not_at_all(
+    listen: Listen, echo_url: str, patches: tuple[str, str]
+) -> None:
+    socks4, socks5 = listen(tunnel_socks4), listen(tunnel_socks5)
+    proxies = [f"http://127.0.0.1:{listen(tunnel_http)}", f"socks4a://127.0.0.1:{socks4}"]
+    proxies += [f"{scheme}://127.0.0.1:{socks5}" for scheme in ("socks5", "socks5h")]
+    with Program("-c", PATCHED.format(*patches), echo_url, *proxies) as program:
+        assert program.finish() == (0, "hello\n" * 4, "")
 
 
 # The request

@@ -25,6 +25,7 @@ from tools.proxying import (
 from tools.timing import let_hub_run, stopwatch
 
 from geventws import WebSocketServer, connect
+from geventws import socks as module
 from geventws.exceptions import ProxyError
 from geventws.proxy import SOCKSAgent
 
@@ -421,13 +422,18 @@ def test_websockets_go_through(listen: Listen, scheme: str) -> None:
             assert ws.recv(timeout=5) == "hello"
 
 
+def test_missing_pysocks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError, match="PySocks"):
+        module._cooperative_copy()
+
+
 def test_programs_own_pysocks_stays_as_it_is() -> None:
     import socket as std_socket
 
     import socks
 
-    from geventws.socks import pysocks
-
+    pysocks = module.pysocks
     assert socks is sys.modules["socks"]
     assert pysocks is not socks
     assert socks.socket is std_socket

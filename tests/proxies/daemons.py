@@ -100,7 +100,7 @@ key = {self._key}
         if tls:
             lines = [f"https_port 127.0.0.1:{port} tls-cert={self._chain} tls-key={self._key}"]
         if auth:
-            hashed = subprocess.check_output(["openssl", "passwd", "-apr1", PASSWORD], text=True).strip()
+            hashed = subprocess.check_output([tool("openssl"), "passwd", "-apr1", PASSWORD], text=True).strip()
             users = self._file(f"squid-users-{port}", f"{USER}:{hashed}\n")
             lines += [
                 f"auth_param basic program /usr/lib/squid/basic_ncsa_auth {users}",
