@@ -5,9 +5,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from gevent import pywsgi, socket
 from tools import raw_http, wire
-from tools.peer import Peer
+from tools.site import Site, close
 from tools.timing import wait_until
 
 pytest.importorskip("flask")
@@ -31,58 +30,11 @@ def echo(ws: WebSocket) -> None:
         ws.send(message)
 
 
-class Site:
-    """Serves one application, and makes raw connections to it."""
-
-    def __init__(self) -> None:
-        self.log: list[str] = []
-        self._server: Any = None
-        self._sockets: list[Any] = []
-
-    def write(self, text: str) -> None:
-        self.log.append(text)
-
-    def connect(self, app: Flask) -> Any:
-        if self._server is None:
-            self._server = pywsgi.WSGIServer(("127.0.0.1", 0), app, log=self)
-            self._server.start()
-        sock = socket.create_connection(self._server.address)
-        self._sockets.append(sock)
-        return sock
-
-    def ask(self, app: Flask, data: bytes) -> Response:
-        sock = self.connect(app)
-        sock.sendall(data)
-        return raw_http.read_response(sock)[0]
-
-    def open(self, app: Flask, data: bytes) -> tuple[Response, Peer]:
-        sock = self.connect(app)
-        sock.sendall(data)
-        response, rest = raw_http.read_response(sock)
-        assert response.status == 101, response
-        peer = Peer(sock, client=True)
-        peer._frames += peer.checker.feed(rest)
-        return response, peer
-
-    def end(self) -> None:
-        for sock in self._sockets:
-            sock.close()
-        if self._server is not None:
-            self._server.stop(timeout=1)
-
-
 @pytest.fixture
 def site() -> Iterator[Site]:
     site = Site()
     yield site
     site.end()
-
-
-def close(peer: Peer) -> None:
-    peer.send_close(1000)
-    assert peer.read_close() == (1000, "")
-    peer.read_eof()
-    peer.close()
 
 
 def test_route_has_a_websocket(site: Site) -> None:

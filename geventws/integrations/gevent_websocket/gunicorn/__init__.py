@@ -1,0 +1,1 @@
+"""gevent-websocket's part for gunicorn."""
