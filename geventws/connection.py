@@ -361,9 +361,7 @@ class Connection(Owner):
 
     def _finish_unless_yielding(self) -> None:
         """In the hub: a greenlet that only lets the hub run, amid the messages before the event, answers them first."""
-        if self._yielding and self._protocol.messages:
-            self._hub.loop.run_callback(self._finish_unless_yielding)
-        else:
+        if not (self._yielding and self._protocol.messages):
             self._finish_late()
 
     def _finish(self, event: CloseFrame | ProtocolError) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gevent import get_hub
+from gevent import get_hub, sleep
 
 from .frames import MaskingKeys
 from .heartbeat import Heartbeats
@@ -15,6 +15,7 @@ from .transport import Gathering
 if TYPE_CHECKING:
     from gevent.hub import Hub
 
+_PAUSE = 0.0001
 READ_SIZE = 262144
 """How many bytes are read at once at the most. Messages that are read whole are not copied together."""
 
@@ -56,3 +57,11 @@ def shared() -> Shared:
     if found is None:
         found = hub.geventws_shared = Shared(hub)
     return found
+
+
+def let_hub_run() -> None:
+    """Let the hub look at every descriptor before the calling greenlet goes on.
+
+    ``sleep(0)`` does not do that: gevent runs callbacks, that greenlet's among them, up to 50 times before it looks.
+    """
+    sleep(_PAUSE)

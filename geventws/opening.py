@@ -11,12 +11,13 @@ from ssl import SSLWantReadError, SSLWantWriteError
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from gevent import Timeout, sleep
+from gevent import Timeout
 from gevent.socket import wait_read, wait_write
 
 from .exceptions import HandshakeError
 from .frames import Buffer
 from .http11 import refusal
+from .hubs import let_hub_run
 from .kernels import now
 from .transport import half_close
 
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 _CHUNK = 16384
 _TURN = 0.005
 """How long the others wait while a head is read that is there already, in seconds."""
-_PAUSE = 0.0001
-"""How long the reading then rests, in seconds: with 0, gevent's loop would not look at descriptors and timers."""
 _END_OF_HEAD = b"\r\n\r\n"
 _LINGER = 1.0
 """How long a peer that was refused may go on sending before it is cut off, in seconds."""
@@ -160,7 +159,7 @@ def read_only_head(sock: Any, parser: HeadParser[Head]) -> Head | None:
             return head
         end = (end + data)[-len(_END_OF_HEAD) :]
         if now() - since > _TURN:  # a long head is many small pieces
-            sleep(_PAUSE)
+            let_hub_run()
             since = now()
     return None
 

@@ -30,7 +30,8 @@ cdef class Protocol:
     cdef long long _max_fragments
     cdef bint _validate
     cdef str _errors
-    cdef bytes _tail
+    cdef bytearray _tail
+    cdef Py_ssize_t _tail_start
     cdef FrameHeader _header
     cdef long long _remaining
     cdef unsigned int _key
@@ -50,8 +51,11 @@ cdef class Protocol:
     cpdef list receive(self, bytearray data, Py_ssize_t size)
     @cython.locals(messages=list)
     cpdef object take(self)
-    @cython.locals(offset=Py_ssize_t, start=Py_ssize_t, stop="long long", header=FrameHeader)
-    cdef Py_ssize_t _walk(self, bytearray data, Py_ssize_t end, list events) except -1
+    @cython.locals(start=Py_ssize_t, stop="long long", header=FrameHeader)
+    cdef Py_ssize_t _walk(self, bytearray data, Py_ssize_t offset, Py_ssize_t end, list events) except -1
+    cdef Py_ssize_t _look_at(self, bytearray data, Py_ssize_t offset, Py_ssize_t end, list events) except -1
+    cpdef list go_on(self)
+    cdef bint _is_over(self) except -1
     cdef _whole_message(self, bytearray data, Py_ssize_t start, Py_ssize_t stop)
     @cython.locals(first=int, length="long long")
     cdef _begin_frame(self, FrameHeader header)

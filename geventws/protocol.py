@@ -102,6 +102,7 @@ class Protocol:
         "_remaining",
         "_size",
         "_tail",
+        "_tail_start",
         "_text",
         "_unmasks",
         "_validate",
@@ -152,7 +153,9 @@ class Protocol:
         self._max_fragments = _NO_LIMIT if max_fragments is None else max_fragments
         self._validate = validate_utf8
         self._errors = "strict" if validate_utf8 else "surrogateescape"
-        self._tail = b""
+        # What was received but not looked at yet, from the index on: the beginning of a frame, or more in a suspension.
+        self._tail = bytearray()
+        self._tail_start = 0
         # The frame whose payload is being read.
         self._header = FrameHeader()
         self._remaining = 0
@@ -185,25 +188,41 @@ class Protocol:
 
         The buffer belongs to the caller, who gets it back unmasked, as scratch.
         """
-        events: list[Event] = []
-        if self.error is not None or self.close_rcvd is not None:
-            return events
+        if self._is_over():
+            return []
         if self._tail:
-            data = bytearray(self._tail) + data[:size]
-            size = len(data)
-            self._tail = b""
-        try:
-            offset = self._walk(data, size, events)
-        except ProtocolError as error:
-            self._fail(error, events)
-        else:
-            if offset < size and self.close_rcvd is None:
-                self._tail = to_bytes(data, offset, size)
+            del self._tail[: self._tail_start]
+            self._tail_start = 0
+            self._tail += data[:size]
+            return self.go_on()
+        events: list[Event] = []
+        offset = self._look_at(data, 0, size, events)
+        if offset < size:
+            self._tail = data[offset:size]
         return events
 
     def go_on(self) -> list[Event]:
         """Go on after a suspension with what was received before it."""
-        return self.receive(bytearray(), 0)
+        events: list[Event] = []
+        if not self._is_over():
+            tail = self._tail
+            self._tail_start = self._look_at(tail, self._tail_start, len(tail), events)
+            if self._tail_start == len(tail):
+                self._tail = bytearray()
+                self._tail_start = 0
+        return events
+
+    def _is_over(self) -> bool:
+        """Whether nothing that is received makes a difference any more."""
+        return self.error is not None or self.close_rcvd is not None
+
+    def _look_at(self, data: bytearray, offset: int, end: int, events: list[Event]) -> int:
+        """Go through ``data`` from the offset on; returns how far it came, which is the end where that was the last."""
+        try:
+            offset = self._walk(data, offset, end, events)
+        except ProtocolError as error:
+            self._fail(error, events)
+        return end if self._is_over() else offset
 
     def finish_job(self, result: bytes | BaseException) -> list[Event]:
         """Take the result of the job, then go on with what was received since."""
@@ -260,9 +279,8 @@ class Protocol:
         self._buffer = bytearray()
         events.append(error)
 
-    def _walk(self, data: bytearray, end: int, events: list[Event]) -> int:
-        """Go through the frames in ``data``; returns how far it came."""
-        offset = 0
+    def _walk(self, data: bytearray, offset: int, end: int, events: list[Event]) -> int:
+        """Go through the frames in ``data`` from the offset on; returns how far it came."""
         header = self._header
         while self.close_rcvd is None and not self.is_suspended():
             if self._remaining:
@@ -476,7 +494,8 @@ class Protocol:
         A job that still runs keeps its decompressor; call this once more when it is done and ``job`` is None.
         """
         self.state = State.CLOSED
-        self._tail = b""
+        self._tail = bytearray()
+        self._tail_start = 0
         self._buffer = bytearray()
         self._decoder = None
         if self.compressor is not None:

@@ -19,7 +19,7 @@ cdef class WebSocket(SendingConnection):
 
     @cython.locals(protocol=Protocol, messages=list, time=double, whole=bint)
     cpdef object _next_item(self, object timeout, bint streams)
-    cdef _let_hub_run(self, double time)
+    cdef _yield_to_hub(self)
     @cython.locals(messages=list)
     cdef _wait_for_item(self, object timeout, bint streams)
     @cython.locals(protocol=Protocol)

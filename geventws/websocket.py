@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from gevent import Timeout, sleep
+from gevent import Timeout
 from gevent.event import AsyncResult
 
 from .deflate import PerMessageDeflate
@@ -16,6 +16,7 @@ from .exceptions import ConcurrencyError, ConnectionClosedOK
 from .frames import FIN, MAX_CONTROL_PAYLOAD, Buffer, CloseCode, CloseFrame, Opcode, Side
 from .handshake import Agreement
 from .http11 import Request, Response
+from .hubs import let_hub_run
 from .kernels import now
 from .options import Options, check_wait
 from .protocol import Fragment, Message, Ping, Pong, State
@@ -184,7 +185,7 @@ class WebSocket(SendingConnection):
             else:
                 time = now()
                 if time - self._shared.ran_at > _YIELD_AFTER:
-                    self._let_hub_run(time)
+                    self._yield_to_hub()
                     continue
             item = messages[protocol.taken]
             whole = type(item) is str or type(item) is bytes
@@ -199,15 +200,16 @@ class WebSocket(SendingConnection):
                 return item
             self._call_back(item)
 
-    def _let_hub_run(self, time: float) -> None:
-        self._shared.ran_at = time
-        if getcurrent() is self._hub:
-            return
-        self._yielding = True
-        try:
-            sleep(0)
-        finally:
-            self._yielding = False
+    def _yield_to_hub(self) -> None:
+        if getcurrent() is not self._hub:
+            self._yielding = True
+            try:
+                let_hub_run()
+            finally:
+                self._yielding = False
+                if self._last_event is not None:
+                    self._hub.loop.run_callback(self._finish_unless_yielding)
+        self._shared.ran_at = now()
 
     def _call_back(self, item: Ping | Pong) -> None:
         function = self._on_ping if isinstance(item, Ping) else self._on_pong

@@ -531,3 +531,23 @@ def test_taken_messages_are_not_held_where_the_list_is_never_empty():
     assert protocol.take() == b"1999"
     assert protocol.held == 0
     assert protocol.messages == []
+
+
+@pytest.mark.parametrize("last", [frame(0x88, b"\x03\xe8"), frame(0x83)])
+def test_behind_the_last_event_there_is_nothing_to_go_on_with(last):
+    protocol = new()
+    assert len(feed(protocol, [last + frame(0x82, b"never seen")])) == 1
+    assert protocol.go_on() == []
+    assert not protocol.has_tail
+
+
+def test_many_messages_of_one_read_are_taken_one_by_one_without_a_copy_of_the_rest():
+    protocol = new()
+    stream = frame(0x82, bytes(60_000)) * 4
+    assert feed(protocol, [stream]) == []
+    rest = protocol._tail if hasattr(protocol, "_tail") else None
+    for _ in range(4):
+        assert protocol.take() == bytes(60_000)
+        assert protocol.go_on() == []
+        assert rest is None or not protocol.has_tail or protocol._tail is rest
+    assert not protocol.has_tail

@@ -12,6 +12,7 @@ from tools.timing import burn, let_hub_run, stopwatch, wait_until
 from tools.wire import BINARY, CONTINUATION, PING, PONG, TEXT
 
 from geventws.exceptions import ConcurrencyError, ConnectionClosedError, ConnectionClosedOK, InvalidState
+from geventws.websocket import YIELD_AFTER
 
 
 class TestRecv:
@@ -202,6 +203,20 @@ class TestIteration:
             next(iter(ws))
         peer.text("kept")
         assert next(iter(ws)) == "kept"
+
+    def test_a_slow_receiver_holds_nobody_while_messages_wait(self, pair):
+        """Between two messages the hub looks at its timers and descriptors, not only at its callbacks."""
+        ws, peer = pair
+        peer.send_bytes(peer.frame(TEXT, b"hi") * 20)
+        wait_for_messages(ws, 20)
+        ticks = []
+        with get_hub().loop.timer(0.001, 0.001) as timer:
+            timer.start(ticks.append, 1)
+            for _ in range(20):
+                ws.recv()
+                burn(2 * YIELD_AFTER)
+            timer.stop()
+        assert len(ticks) >= 15
 
 
 class TestStreaming:
