@@ -1,7 +1,8 @@
 """WebSockets inside of a WSGI application, under the servers that gevent can serve.
 
 `WebSocketApp` is an application of its own; `upgrade` makes a WebSocket of the request that a view is serving. Both
-need nothing of the server but what `hosts` finds.
+need nothing of the server but what `hosts` finds. `WebSocketMiddleware` is for frameworks that keep the server's
+``start_response`` to themselves.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ _UNPREFIXED_HEADERS = ("CONTENT_TYPE", "CONTENT_LENGTH")
 _SAFE = "/!$&'()*+,;=:@~"
 """What may stand in a path as it is besides letters, digits and -._ (RFC 3986 section 3.3)."""
 _HOP_BY_HOP = ("connection", "upgrade")
+_SERVER = "geventws.server"
 _FOR_APPLICATIONS = ("max_connections", "track_clients")
 
 
@@ -107,6 +109,63 @@ def upgrade(
     return outcome
 
 
+class WebSocketMiddleware:
+    """Around the application of a framework that does not show its views the server's ``start_response``.
+
+    Without it nothing but frames follows the 101 either. With it the server learns of the 101 when it is sent, whatever
+    the framework answers afterwards, and that a connection has to end behind a request for a WebSocket that was
+    answered with anything else. It has to be the outermost layer.
+
+    ::
+
+        application = WebSocketMiddleware(get_wsgi_application())
+
+    Args:
+        application: the WSGI application.
+    """
+
+    def __init__(self, application: Callable[[Environ, StartResponse], Iterable[bytes]]) -> None:
+        if not callable(application):
+            raise TypeError(f"application is a WSGI application, not {application!r}")
+        self.application = application
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        if "HTTP_UPGRADE" not in environ:
+            return self.application(environ, start_response)
+        environ[_SERVER] = server = _Server(start_response)
+
+        def answer(status: str, fields: list[tuple[str, str]], *exc_info: Any) -> Any:
+            if server.start_response is None:
+                return _write_nowhere
+            headers = Headers(fields)
+            headers["Connection"] = "close"
+            write = start_response(status, sendable(headers, environ), *exc_info)
+            _end_behind(start_response)
+            return write
+
+        return self.application(environ, answer)
+
+
+class _Server:
+    """The server behind a `WebSocketMiddleware`, in the environment of one request.
+
+    Attributes:
+        start_response: the server's own; None once there is a WebSocket. Nobody gets what is answered from then on.
+    """
+
+    def __init__(self, start_response: StartResponse) -> None:
+        self.start_response: StartResponse | None = start_response
+
+    def switch(self, response: Response) -> None:
+        """The 101 is about to be sent."""
+        start_response, self.start_response = self.start_response, None
+        if start_response is not None:
+            _announce(response, start_response)
+
+
+def _write_nowhere(data: bytes) -> None: ...
+
+
 def close_websockets(code: int = CloseCode.GOING_AWAY, *, over: float = 0, timeout: float | None = None) -> bool:
     """Close all WebSockets that the WSGI applications of this process have, before their server stops.
 
@@ -132,11 +191,8 @@ def close_websockets(code: int = CloseCode.GOING_AWAY, *, over: float = 0, timeo
 
 def respond(response: Response, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
     """Send a response through the server: the application's return value."""
-    start_response(f"{response.status} {response.reason}", _sendable(response.headers, environ))
-    owner: Any = getattr(start_response, "__self__", None)
-    if hasattr(owner, "force_close"):
-        # gunicorn has its own mind about Connection. What follows a refused upgrade must not be read as HTTP.
-        owner.force_close()
+    start_response(f"{response.status} {response.reason}", sendable(response.headers, environ))
+    _end_behind(start_response)
     return [response.body]
 
 
@@ -156,6 +212,8 @@ def open_websocket(
 
     def take(response: Response) -> tuple[Any, bytes]:
         assert host is not None
+        if _SERVER in environ:
+            environ[_SERVER].switch(response)
         if start_response is not None:
             _announce(response, start_response)
         return host.take()
@@ -213,7 +271,14 @@ def _announce(response: Response, start_response: StartResponse) -> None:
         owner.headers_sent = True
 
 
-def _sendable(headers: Headers, environ: Environ) -> list[tuple[str, str]]:
+def _end_behind(start_response: StartResponse) -> None:
+    """What follows a refused upgrade must not be read as HTTP; gunicorn has its own mind about Connection."""
+    owner: Any = getattr(start_response, "__self__", None)
+    if hasattr(owner, "force_close"):
+        owner.force_close()
+
+
+def sendable(headers: Headers, environ: Environ) -> list[tuple[str, str]]:
     """A final response's headers as the server takes them; it adds Date itself.
 
     PEP 3333 forbids applications the headers that are for one connection, and some servers fail on them. By them

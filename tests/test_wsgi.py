@@ -20,7 +20,7 @@ from geventws.http11 import Request, Response
 from geventws.options import UpgradeOptions
 from geventws.upgrader import Upgrader
 from geventws.websocket import WebSocket
-from geventws.wsgi import WebSocketApp, close_websockets, request_of, respond, upgrade
+from geventws.wsgi import WebSocketApp, WebSocketMiddleware, close_websockets, request_of, respond, upgrade
 
 Environ = dict[str, Any]
 
@@ -503,6 +503,79 @@ def test_type_checkers_know_the_options_of_upgrade() -> None:
     known = set(Upgrader.__init__.__kwdefaults__ or {}) - {"max_connections", "track_clients"}
     assert known <= set(UpgradeOptions.__annotations__)
     assert not {"max_connections", "track_clients"} & set(UpgradeOptions.__annotations__)
+
+
+# WebSocketMiddleware
+
+
+def framework(view: Callable[[Environ], str]) -> WebSocketMiddleware:
+    """An application that does not show its views the server's start_response; ``view`` returns the status."""
+
+    def application(environ: Environ, start_response: Any) -> list[bytes]:
+        status = view(environ)
+        write = start_response(status, [("Content-Type", "text/plain"), ("Connection", "keep-alive")])
+        write(b"more ")
+        return [b"rubbish"]
+
+    return WebSocketMiddleware(application)
+
+
+def test_middleware_tells_the_log_of_the_101_whatever_the_view_answers(site: Site) -> None:
+    def view(environ: Environ) -> str:
+        with upgrade(environ) as ws:
+            echo(ws)
+        return "200 OK"
+
+    peer = site.open(site.start(framework(view)))
+    peer.text("x")
+    assert peer.read_message() == "x"
+    close(peer)
+    site.wait_for_log()
+    assert site.log.entry()[1] == "101"
+
+
+def test_middleware_tells_the_log_of_the_101_when_the_view_raises(site: Site, hub_errors: list[Any]) -> None:
+    def view(environ: Environ) -> str:
+        with upgrade(environ):
+            raise RuntimeError("a bug")
+
+    peer = site.open(site.start(framework(view)))
+    assert peer.finish_close(1011) == (1011, "")
+    end(peer)
+    site.wait_for_log()
+    assert site.log.entry()[1] == "101"
+    hub_errors.clear()
+
+
+def test_websocket_app_works_within_the_middleware(site: Site) -> None:
+    close(site.open(site.start(WebSocketMiddleware(WebSocketApp(echo)))))
+    site.wait_for_log()
+    assert site.log.entry()[1] == "101"
+
+
+def test_middleware_has_the_connection_end_behind_another_answer(tcp: Site) -> None:
+    sock = tcp.connect(tcp.start(framework(lambda environ: "200 OK")))
+    sock.sendall(raw_http.request() + raw_http.plain_request())
+    response, _ = raw_http.read_response(sock)
+    assert (response.status, response.headers["Connection"], response.body) == (200, "close", b"more rubbish")
+    try:
+        assert sock.recv(1) == b""
+    except ConnectionResetError:
+        pass  # what was not read makes the kernel end it so
+    tcp.wait_for_log()
+    assert len(tcp.log.lines) == 1
+
+
+def test_middleware_leaves_ordinary_requests_alone(tcp: Site) -> None:
+    sock = tcp.connect(tcp.start(WebSocketMiddleware(page)))
+    for _ in range(2):
+        sock.sendall(raw_http.plain_request())
+        assert raw_http.read_response(sock)[0].body == b"hello"
+
+
+def test_middleware_is_around_an_application() -> None:
+    with pytest.raises(TypeError, match="WSGI application"):
+        WebSocketMiddleware("module:application")  # type: ignore[arg-type]
 
 
 # Before the server stops
