@@ -114,6 +114,10 @@ class Host:
 
     # Its connections
 
+    @property
+    def port(self) -> int:
+        return int(self._address[1])
+
     def connect(self) -> Any:
         sock = socket.create_connection(self._address)
         self._sockets.append(sock)
