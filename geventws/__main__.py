@@ -1,4 +1,4 @@
-"""The command line: ``geventws demo``, ``geventws serve`` and ``geventws connect``; also ``python -m geventws``."""
+"""The command line: ``geventws`` with ``demo``, ``serve``, ``connect`` or ``doctor``; also ``python -m geventws``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import gevent
 from gevent import ssl
 from gevent.event import Event
 
-from . import demo, handlers
+from . import demo, doctor, handlers
 from .client import connect
 from .console import Console, one_line
 from .exceptions import HandshakeError, ProxyError, WebSocketError
@@ -24,6 +24,9 @@ from .server import WebSocketServer
 from .url import parse_url
 from .version import __version__
 from .websocket import WebSocket
+
+_GUNICORN_CONFIGURATION = "gunicorn.conf.py"
+"""Where gunicorn looks for its configuration by itself."""
 
 
 class Failure(Exception):
@@ -126,6 +129,17 @@ def run_connect(options: argparse.Namespace) -> int:
     return 0
 
 
+def run_doctor(options: argparse.Namespace) -> int:
+    gunicorn = options.gunicorn
+    if gunicorn is None and os.path.exists(_GUNICORN_CONFIGURATION):
+        gunicorn = _GUNICORN_CONFIGURATION
+    well = True
+    for finding in doctor.examine(options.application, gunicorn, options.url):
+        print(finding, flush=True)
+        well = well and finding.verdict != doctor.WRONG
+    return 0 if well else 1
+
+
 def _serve(server: WebSocketServer, options: argparse.Namespace, line: str) -> int:
     """Start the server, say so in one line, and serve until a signal ends it."""
     try:
@@ -219,6 +233,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_demo(commands.add_parser("demo", help="a page in the browser: chat, live latency and throughput"))
     _add_serve(commands.add_parser("serve", help="a WebSocket server for a handler of yours, or one of these"))
     _add_connect(commands.add_parser("connect", help="talk to a WebSocket server, by hand or from a pipe"))
+    _add_doctor(commands.add_parser("doctor", help="what is wrong with this environment, and how to mend it"))
     return parser
 
 
@@ -285,6 +300,17 @@ def _add_connect(command: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="after the end of the input, close when nothing has come for so long (default: 1, at a terminal 0)",
     )
+
+
+def _add_doctor(command: argparse.ArgumentParser) -> None:
+    command.set_defaults(run=run_doctor)
+    command.add_argument("application", nargs="?", metavar="MODULE:APPLICATION", help="import it and look at it too")
+    command.add_argument(
+        "--gunicorn",
+        metavar="FILE",
+        help=f"gunicorn's configuration (default: {_GUNICORN_CONFIGURATION}, where that exists)",
+    )
+    command.add_argument("--url", metavar="URL", help="connect to a WebSocket, and say what an answer means")
 
 
 if __name__ == "__main__":
