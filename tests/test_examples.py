@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import signal
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 from programs import Program
 from tools import certificates
 
-from geventws import connect
+from geventws import ConnectionClosed, InvalidStatus, connect
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 NUMBER = r"\d+\.\d{3}"
@@ -24,6 +27,17 @@ def output_of(name: str, *arguments: str) -> str:
         status, output, errors = running.finish()
     assert (status, errors) == (0, "")
     return output
+
+
+def pem(folder: Path) -> list[str]:
+    """The names of files with a certificate chain for localhost, its key, and the authority's certificate."""
+    authority = certificates.authority()
+    leaf = authority.issue_cert("localhost")
+    chain, key, trusted = (folder / name for name in ("chain.pem", "key.pem", "authority.pem"))
+    leaf.cert_chain_pems[0].write_to_path(str(chain))
+    leaf.private_key_pem.write_to_path(str(key))
+    authority.cert_pem.write_to_path(str(trusted))
+    return [str(chain), str(key), str(trusted)]
 
 
 def test_echo() -> None:
@@ -67,15 +81,87 @@ def test_heartbeat() -> None:
 
 
 def test_tls(tmp_path: Path) -> None:
-    authority = certificates.authority()
-    leaf = authority.issue_cert("localhost")
-    chain, key, trusted = (tmp_path / name for name in ("chain.pem", "key.pem", "authority.pem"))
-    leaf.cert_chain_pems[0].write_to_path(str(chain))
-    leaf.private_key_pem.write_to_path(str(key))
-    authority.cert_pem.write_to_path(str(trusted))
-    lines = output_of("tls.py", str(chain), str(key), str(trusted)).splitlines()
+    lines = output_of("tls.py", *pem(tmp_path)).splitlines()
     assert lines[0] == "nobody else can read this"
     assert lines[1].startswith("without that trust: ")
+
+
+def test_https_site(tmp_path: Path) -> None:
+    lines = output_of("https_site.py", *pem(tmp_path)).splitlines()
+    assert lines == ["/echo: nobody else can read this", "/count: 0 1 2", "/: two WebSockets live here"]
+
+
+def test_flask_login() -> None:
+    pytest.importorskip("flask")
+    with program("flask_login.py", "--port", "0") as server:
+        url = server.address()
+        chat = url.replace("http", "ws") + "/chat"
+        with pytest.raises(InvalidStatus) as refused:
+            connect(chat)
+        assert refused.value.response.status == 401
+        with urlopen(f"{url}/login", data=b"name=Ada") as response:
+            assert response.read() == b"welcome\n"
+            cookie = {"Cookie": response.headers["Set-Cookie"].partition(";")[0]}
+        with urlopen(Request(url, headers=cookie)) as response:
+            assert response.read() == b"hello Ada\n"
+        ws = connect(chat, headers=cookie)
+        ws.send("hello")
+        assert ws.recv(timeout=5) == "Ada: hello"
+        logout = Request(f"{url}/logout", headers=cookie, method="POST")
+        with urlopen(logout) as response:
+            assert response.read() == b"goodbye\n"
+        with pytest.raises(ConnectionClosed) as closed:
+            ws.recv(timeout=5)
+        assert (closed.value.code, closed.value.reason) == (4001, "logged out")
+        server.signal()
+        assert server.finish() == (0, "", "")
+
+
+def test_django_chat() -> None:
+    pytest.importorskip("django")
+    with program("django_chat.py", "--port", "0") as server:
+        url = server.address()
+        rooms = url.replace("http", "ws") + "/rooms/"
+        with connect(rooms + "kitchen") as ada, connect(rooms + "kitchen") as grace, connect(rooms + "attic") as alan:
+            for ws in (ada, grace, alan):
+                ws.send("hello")
+                assert ws.recv(timeout=5) == "hello"
+            assert ada.recv(timeout=5) == "hello"
+            with urlopen(url) as response:
+                assert response.read() == b"kitchen: 2\nattic: 1\n"
+            with pytest.raises(HTTPError, match="426"):
+                urlopen(f"{url}/rooms/kitchen")
+            server.signal()
+            for ws in (ada, grace, alan):
+                assert ws.wait_closed(timeout=5)
+                assert ws.close_code == 1001
+        assert server.finish() == (0, "", "")
+
+
+def test_bottle_clock() -> None:
+    pytest.importorskip("bottle")
+    with program("bottle_clock.py", "--port", "0") as server:
+        url = server.address()
+        with urlopen(url) as response:
+            assert b"new WebSocket" in response.read()
+        with connect(url.replace("http", "ws") + "/clock") as ws:
+            assert [bool(re.fullmatch(r"\d\d:\d\d:\d\d", ws.recv(timeout=5))) for _ in range(2)] == [True, True]
+        server.signal()
+        assert server.finish() == (0, "", "")
+
+
+def test_gunicorn_reload() -> None:
+    pytest.importorskip("gunicorn")
+    with program("gunicorn_reload.py", "0") as server:
+        url = server.address().replace("http", "ws")
+        for number, code in ((signal.SIGHUP, 1012), (signal.SIGTERM, 1001)):
+            with connect(url) as ws:
+                ws.send("hello")
+                assert ws.recv(timeout=5) == "hello"
+                server.signal(number)
+                assert ws.wait_closed(timeout=15)
+                assert ws.close_code == code
+        assert server.finish()[0] == 0
 
 
 def test_round_trip_time() -> None:
