@@ -1,5 +1,6 @@
 """Run the Autobahn TestSuite against geventws: as client against our server, as server against our client.
 
+"Both" are these two; ``--role gunicorn`` tests a WebSocketApp under gunicorn's gevent worker.
 Prints one line ``ROLE: N passed, N failed`` for each role, after the cases that failed. Exits with 1 when a case
 failed. Where there is no Python 2.7 to run the suite with, it says so and exits with 0, but with 1 under CI.
 """
@@ -35,14 +36,38 @@ RUN_TIMEOUT = 3600  # seconds for all cases in one role
 
 def test_server(suite: wstest.Suite, cases: Sequence[str], folder: Path) -> None:
     server = testees.start_server()
-    url = f"ws://127.0.0.1:{server.address[1]}"
-    spec = {"servers": [{"agent": testees.AGENT, "url": url}], "cases": cases}
+    try:
+        fuzz(suite, server.address[1], cases, folder)
+    finally:
+        server.stop()
+
+
+def test_gunicorn(suite: wstest.Suite, cases: Sequence[str], folder: Path) -> None:
+    command = [sys.executable, "-m", "gunicorn", "-k", "gevent", "testees:application"]
+    with socket.create_server(("127.0.0.1", 0)) as listener, open(folder / "gunicorn.log", "wb") as log:
+        server = subprocess.Popen(
+            [*command, "--bind", f"fd://{listener.fileno()}", "--graceful-timeout", "1"],
+            cwd=Path(__file__).parent,
+            pass_fds=[listener.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            fuzz(suite, listener.getsockname()[1], cases, folder)
+        finally:
+            server.terminate()
+            server.wait()
+
+
+def fuzz(suite: wstest.Suite, port: int, cases: Sequence[str], folder: Path) -> None:
+    """Run the suite's client against a server."""
+    spec = {"servers": [{"agent": testees.AGENT, "url": f"ws://127.0.0.1:{port}"}], "cases": cases}
     process = suite.start("fuzzingclient", spec, folder)
     try:
         process.wait(RUN_TIMEOUT)
     finally:
         end(process)
-        server.stop()
 
 
 def test_client(suite: wstest.Suite, cases: Sequence[str], folder: Path) -> None:
@@ -57,7 +82,8 @@ def test_client(suite: wstest.Suite, cases: Sequence[str], folder: Path) -> None
         end(process)
 
 
-ROLES = {"server": test_server, "client": test_client}
+ROLES = {"server": test_server, "client": test_client, "gunicorn": test_gunicorn}
+BOTH = ["server", "client"]
 
 
 def find_free_port() -> int:
@@ -99,7 +125,7 @@ def run_role(role: str, suite: wstest.Suite, cases: Sequence[str], folder: Path)
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--role", choices=[*ROLES, "both"], default="both", help="what geventws is (default: both)")
+    parser.add_argument("--role", choices=[*ROLES, "both"], default="both", help="what is tested (default: both)")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--cases", nargs="+", default=ALL, metavar="CASE", help="like 7.1.5 or 9.* (default: all)")
     which.add_argument("--quick", action="store_const", dest="cases", const=QUICK, help="a sample of groups 9, 12, 13")
@@ -120,7 +146,7 @@ def main() -> int:
         print(f"Autobahn TestSuite skipped: {reason}")
         return 0
     cases, groups, version = suite.describe(arguments.cases)
-    roles = list(ROLES) if arguments.role == "both" else [arguments.role]
+    roles = BOTH if arguments.role == "both" else [arguments.role]
     results = {role: run_role(role, suite, cases, arguments.reports / role) for role in roles}
     if arguments.write_table:
         write_table(ROOT / "docs" / "conformance.md", groups, results, version)

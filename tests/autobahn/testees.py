@@ -7,7 +7,7 @@ from typing import Any
 
 import gevent
 
-from geventws import PerMessageDeflate, WebSocket, WebSocketError, WebSocketServer, connect
+from geventws import PerMessageDeflate, WebSocket, WebSocketApp, WebSocketError, WebSocketServer, connect
 
 AGENT = "geventws"
 CASE_TIMEOUT = 480  # seconds, as the suite itself has; on an idle machine the longest case takes a fortieth of it
@@ -23,6 +23,9 @@ def echo(ws: WebSocket) -> None:
     with contextlib.suppress(WebSocketError):  # most cases end in a violation
         for message in ws:
             ws.send(message)
+
+
+application = WebSocketApp(echo, **OPTIONS)
 
 
 def start_server() -> WebSocketServer:
