@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
-from geventws.version import __version__
+from geventws import __version__, accelerated
 
 # The suite gives these cases no other verdict, whatever the peer does.
 INFORMATIONAL = {"7.1.6", "7.13.1", "7.13.2"}
@@ -26,7 +26,7 @@ client, with compression on, also of small messages. `tox -e autobahn -- --write
 OK means that both what was answered and how the connection was closed is as the RFC wants it. {informational} count as
 OK: the suite calls them INFORMATIONAL, whatever the peer does.
 
-Run with {versions}.
+Run with {versions}. `.ci/run` runs groups 1 to 7 and 10, and one case of each kind of the others.
 """
 
 
@@ -83,7 +83,7 @@ def _group(case: str) -> str:
 
 def _versions() -> list[str]:
     return [
-        f"geventws {__version__}",
+        f"geventws {__version__} {'with' if accelerated else 'without'} its compiled part",
         f"gevent {version('gevent')}",
         f"{platform.python_implementation()} {platform.python_version()}",
         f"zlib {zlib.ZLIB_RUNTIME_VERSION}",
