@@ -4,6 +4,19 @@ import pytest
 from tools import certificates
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what a test says cannot be under a host."""
+    impossible = [item for item in items if is_impossible(item)]
+    if impossible:
+        config.hook.pytest_deselected(items=impossible)
+        items[:] = [item for item in items if item not in impossible]
+
+
+def is_impossible(item: pytest.Item) -> bool:
+    marker = item.get_closest_marker("not_under")
+    return marker is not None and item.callspec.params["process"].host in marker.args  # type: ignore[attr-defined]
+
+
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The paths of a certificate and its key."""

@@ -124,9 +124,8 @@ def test_handler_that_raises_is_logged_once(host: Host, name: str) -> None:
     host.turn_page()
 
 
+@pytest.mark.not_under("gthread", "werkzeug")  # whose threads are no greenlets, or not only
 def test_handler_that_is_killed_ends_with_1001(host: Host) -> None:
-    if host.kind in OTHERS:
-        pytest.skip("the threads of this host are no greenlets, or not only")
     peer = host.open("/fail?GreenletExit")
     assert peer.read_close() == (1001, "")
     end(peer)
@@ -174,9 +173,8 @@ def test_ordinary_requests_are_served_on_the_same_port(host: Host) -> None:
     close(peer)
 
 
+@pytest.mark.not_under("werkzeug")  # which closes the connection behind each response
 def test_upgrade_may_follow_other_requests_on_its_connection(host: Host) -> None:
-    if host.kind.host == "werkzeug":
-        pytest.skip("this host closes the connection behind each response")
     sock = host.connect()
     for _ in range(2):
         sock.sendall(raw_http.plain_request())
@@ -197,10 +195,9 @@ def test_what_a_view_returns_does_not_reach_the_client(host: Host, query: str, s
     assert host.wait_for_access().status == status
 
 
+@pytest.mark.not_under("gthread")  # where nothing runs in a thread behind the view
 @pytest.mark.parametrize("query", ["", "hidden"])
 def test_view_may_return_before_its_websocket_ends(host: Host, query: str) -> None:
-    if host.kind.host == "gthread":
-        pytest.skip("nothing runs in a thread behind the view")
     peer = host.open(f"/early?{query}", wire.frame(wire.TEXT, b"early", key=b"abcd"))
     host.wait_for_access()
     assert peer.read_message() == "early"
@@ -210,10 +207,19 @@ def test_view_may_return_before_its_websocket_ends(host: Host, query: str) -> No
 
 
 @pytest.mark.parametrize("query", ["raise", "hidden&raise"])
-@pytest.mark.parametrize("name", ["RuntimeError", "StopIteration", "Timeout", "GreenletExit"])
+@pytest.mark.parametrize("name", ["RuntimeError", "StopIteration"])
 def test_what_a_view_raises_does_not_reach_the_client(host: Host, query: str, name: str) -> None:
-    if host.kind in OTHERS and name in ("Timeout", "GreenletExit"):
-        pytest.skip("what kills greenlets is a fault of the program here")
+    raise_in_view(host, query, name)
+
+
+@pytest.mark.not_under("gthread", "werkzeug")  # where what is for greenlets is a fault of the program
+@pytest.mark.parametrize("query", ["raise", "hidden&raise"])
+@pytest.mark.parametrize("name", ["Timeout", "GreenletExit"])
+def test_what_ends_a_views_greenlet_does_not_reach_the_client(host: Host, query: str, name: str) -> None:
+    raise_in_view(host, query, name)
+
+
+def raise_in_view(host: Host, query: str, name: str) -> None:
     peer = host.open(f"/view?{query}&{name}")
     peer.text("x")
     assert peer.read_message() == "x"
