@@ -14,6 +14,7 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import gevent
@@ -54,10 +55,10 @@ def test_gunicorn(suite: wstest.Suite, cases: Sequence[str], folder: Path) -> No
             stderr=log,
         )
         try:
+            wait_until_serving(server, listener.getsockname()[1])
             fuzz(suite, listener.getsockname()[1], cases, folder)
         finally:
-            server.terminate()
-            server.wait()
+            end(server)
 
 
 def fuzz(suite: wstest.Suite, port: int, cases: Sequence[str], folder: Path) -> None:
@@ -103,10 +104,26 @@ def wait_until_listening(process: subprocess.Popen[bytes], port: int) -> None:
     raise RuntimeError("the fuzzing server does not listen")
 
 
+def wait_until_serving(server: subprocess.Popen[bytes], port: int) -> None:
+    """The listener is there before its server is, and stays when that has failed."""
+    deadline = time.monotonic() + 30
+    while server.poll() is None and time.monotonic() < deadline:
+        with socket.create_connection(("127.0.0.1", port)) as probe, suppress(OSError):
+            probe.settimeout(1)
+            probe.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            if probe.recv(1):
+                return
+    raise RuntimeError("gunicorn does not serve; its log says why")
+
+
 def end(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
-        process.kill()
-        process.wait()
+        process.terminate()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def run_role(role: str, suite: wstest.Suite, cases: Sequence[str], folder: Path) -> Verdicts:
