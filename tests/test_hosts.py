@@ -12,7 +12,7 @@ import gevent
 import pytest
 from gevent import socket
 from tools.certificates import authority
-from tools.links import tcp_pair
+from tools.links import read_tickets, tcp_pair
 
 from geventws.exceptions import InvalidState
 from geventws.hosts import HostConnection
@@ -81,6 +81,7 @@ def test_closing_the_connection_ends_it(taken: Any) -> None:
 
 def test_end_of_the_stream_is_read(taken: Any) -> None:
     client, _, connection = taken
+    read_tickets(client)
     client.close()
     assert read(connection) == b""
 
