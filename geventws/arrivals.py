@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .exceptions import HandshakeError
+from .heartbeat import SHORTEST_TIMER
 from .http11 import Request, RequestParser
 from .hubs import shared
 from .kernels import now, receive
@@ -19,8 +20,6 @@ from .opening import request_timeout, too_late
 logger = logging.getLogger("geventws")
 
 _READ = 1
-_SHORTEST = 0.001
-"""libuv has no shorter timers, in seconds."""
 
 
 class Arrivals:
@@ -55,7 +54,6 @@ class Arrivals:
     def add(self, sock: Any, address: Any) -> None:
         """Wait for the request of a connection; the socket is non-blocking, and ours from now on."""
         arrival = _Arrival(sock, address, self._loop.io(sock.fileno(), _READ))
-        arrival.came_at = now()
         self._waiting[arrival] = None
         arrival.watcher.start(self._on_readable, arrival)
         if self._timer is None and self._timeout is not None:
@@ -103,7 +101,7 @@ class Arrivals:
             self._stop_timer()
 
     def _start_timer(self, seconds: float) -> None:
-        self._timer = self._loop.timer(max(_SHORTEST, seconds), ref=False)
+        self._timer = self._loop.timer(max(SHORTEST_TIMER, seconds), ref=False)
         self._timer.start(self._expire)
 
     def _stop_timer(self) -> None:
@@ -134,4 +132,4 @@ class _Arrival:
         self.address = address
         self.watcher = watcher
         self.parser = RequestParser()
-        self.came_at = 0.0
+        self.came_at = now()

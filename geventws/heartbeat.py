@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gevent.hub import Hub
 
 
-_SHORTEST = 0.001
+SHORTEST_TIMER = 0.001
 """libuv has no shorter timers, in seconds."""
 
 
@@ -169,7 +169,7 @@ class Heartbeats:
             self._timer.stop()
             self._timer.close()
         # The timer must not keep the loop alive (ref=False): what it watches over does.
-        self._timer = self._loop.timer(max(_SHORTEST, due - now()), ref=False)
+        self._timer = self._loop.timer(max(SHORTEST_TIMER, due - now()), ref=False)
         self._armed_for = due
         self._timer.start(self._run)
 

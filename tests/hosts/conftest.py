@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
+from host_process import Host
 from tools import certificates
 
 
@@ -25,3 +28,13 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     issued.cert_chain_pems[0].write_to_path(folder / "certificate.pem")
     issued.private_key_pem.write_to_path(folder / "key.pem")
     return [str(folder / "certificate.pem"), str(folder / "key.pem")]
+
+
+@pytest.fixture
+def host(process: Host) -> Iterator[Host]:
+    """The host that a module runs, its `process`; it logs no traceback, unless the test forgets the log."""
+    process.turn_page()
+    yield process
+    process.hang_up()
+    assert "Traceback" not in process.log
+    assert "ERROR" not in process.log

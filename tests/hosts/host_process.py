@@ -18,6 +18,8 @@ from tools.peer import Peer
 from tools.timing import wait_until
 
 HERE = Path(__file__).parent
+THREADS = 8
+"""How many gunicorn's gthread worker has."""
 _ACCESS = re.compile(r'"\S+ (?P<target>\S+) HTTP/1\.1" (?P<status>\S+) (?P<size>\S+)(?: (?P<seconds>\S+))?$')
 _COLOURS = re.compile("\x1b\\[[0-9;]*m")
 _GUNICORN_ACCESS = '"%(r)s" %(s)s %(b)s %(L)s'
@@ -87,7 +89,8 @@ class Host:
             patched = "patched" if kind.patched else "unpatched"
             return [sys.executable, "serve.py", kind.host, patched, self._module, str(descriptor), *certificate]
         tls = [word for pair in zip(("--certfile", "--keyfile"), certificate) for word in pair]  # noqa: B905
-        command = [sys.executable, "-m", "gunicorn", "-k", kind.host, "--bind", f"fd://{descriptor}", "--threads", "8"]
+        command = [sys.executable, "-m", "gunicorn", "-k", kind.host, "--bind", f"fd://{descriptor}"]
+        command += ["--threads", str(THREADS)]
         log = ["--access-logfile", "-", "--access-logformat", _GUNICORN_ACCESS]
         return [*command, *log, "--graceful-timeout", "1", *tls, *self._arguments, self._module]
 

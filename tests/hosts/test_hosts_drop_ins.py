@@ -32,16 +32,6 @@ def process(
         yield host
 
 
-@pytest.fixture
-def host(process: Host) -> Iterator[Host]:
-    """The host with an application of flask-sock, which logs no traceback."""
-    process.turn_page()
-    yield process
-    process.hang_up()
-    assert "Traceback" not in process.log
-    assert "ERROR" not in process.log
-
-
 def test_flask_sock_gets_early_frames_and_sends_long_messages_whole(host: Host) -> None:
     peer = host.open("/echo", EARLY)
     assert peer.read_message() == "early"

@@ -22,16 +22,6 @@ def process(
         yield host
 
 
-@pytest.fixture
-def host(process: Host) -> Iterator[Host]:
-    """The host, which logs no traceback."""
-    process.turn_page()
-    yield process
-    process.hang_up()
-    assert "Traceback" not in process.log
-    assert "ERROR" not in process.log
-
-
 def test_route_has_a_websocket_and_the_session(host: Host) -> None:
     sock = host.connect()
     sock.sendall(raw_http.request("/chat/one") + wire.frame(wire.TEXT, b"early", key=b"abcd"))

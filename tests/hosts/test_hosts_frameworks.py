@@ -24,16 +24,6 @@ def process(
         yield host
 
 
-@pytest.fixture
-def host(process: Host) -> Iterator[Host]:
-    """The host, which logs no traceback, unless the test forgets the log."""
-    process.turn_page()
-    yield process
-    process.hang_up()
-    assert "Traceback" not in process.log
-    assert "ERROR" not in process.log
-
-
 @pytest.fixture(params=["", "/within"], ids=["alone", "within"])
 def middleware(request: pytest.FixtureRequest) -> str:
     return str(request.param)
