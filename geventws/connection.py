@@ -165,7 +165,8 @@ class Connection(Owner):
         events = self._protocol.receive(data, size)
         if events:
             self._handle(events)
-        self._update_reading()
+        if self._protocol.is_suspended():
+            self._update_reading()
         self._deliver()
 
     def _deliver(self) -> None:

@@ -1,5 +1,6 @@
 cpdef double now() noexcept
 cpdef object unmask(bytearray data, Py_ssize_t start, Py_ssize_t stop, unsigned int key, int phase)
+cpdef bytes unmasked(bytearray data, Py_ssize_t start, Py_ssize_t stop, unsigned int key)
 cpdef bytes mask(object payload, bytes key)
 cpdef bytes encode_header(int first, unsigned long long length, object key)
 cpdef bytes encode_frame(int first, object payload, object key)

@@ -19,6 +19,8 @@ Buffer = bytes | bytearray | memoryview
 _MASKED = 0x80
 _MAX_IOVECS = 64
 _MANY = 768
+_ONES = [int.from_bytes(b"\1\0\0\0" * words, "little") for words in range(_MANY // 4 + 1)]
+"""A key times one of these is the key so many times in a row."""
 
 now = monotonic
 """The time in seconds, from a clock that is never set."""
@@ -26,27 +28,33 @@ now = monotonic
 
 def unmask(data: bytearray, start: int, stop: int, key: int, phase: int) -> None:
     """Unmask a part of the buffer in place (RFC 6455 section 5.3); ``phase`` is how much of the payload came before."""
-    phase &= 3
-    turned = key.to_bytes(4, "little")
-    data[start:stop] = _combined(data[start:stop], turned[phase:] + turned[:phase])
+    shift = 8 * (phase & 3)
+    data[start:stop] = _combined(data[start:stop], (key >> shift | key << 32 - shift) & 0xFFFFFFFF)
+
+
+def unmasked(data: bytearray, start: int, stop: int, key: int) -> bytes:
+    """An unmasked copy of a part of the buffer."""
+    return _combined(data[start:stop], key)
 
 
 def mask(payload: Buffer, key: bytes) -> bytes:
     """A masked copy of the payload (RFC 6455 section 5.3)."""
-    return bytes(_combined(bytes(payload), key))
+    return _combined(payload, int.from_bytes(key, "little"))
 
 
-def _combined(data: bytes | bytearray, key: bytes) -> bytes | bytearray:
+def _combined(data: Buffer, key: int) -> bytes:
     """The data with each byte combined with its own byte of the key, as one number or, which takes less time from some
     length on, as four strings of characters that are replaced."""
     size = len(data)
     if size < _MANY:
-        pattern = key * (size // 4) + key[: size & 3]
-        return (int.from_bytes(data, "little") ^ int.from_bytes(pattern, "little")).to_bytes(size, "little")
+        words = size + 3 >> 2
+        whole = (int.from_bytes(data, "little") ^ key * _ONES[words]).to_bytes(4 * words, "little")
+        return whole[:size] if size & 3 else whole
     combined = bytearray(size)
+    data = bytes(data)
     for i in range(4):
-        combined[i::4] = data[i::4].translate(_replacements(key[i]))
-    return combined
+        combined[i::4] = data[i::4].translate(_replacements(key >> 8 * i & 0xFF))
+    return bytes(combined)
 
 
 @lru_cache(maxsize=256)
@@ -74,7 +82,8 @@ def encode_frame(first: int, payload: Buffer, key: bytes | None) -> bytes:
 
 def encode_into(target: bytearray, offset: int, first: int, payload: Buffer, key: bytes | None) -> int:
     """Put a whole frame into the target, which has room for it, at the offset; returns where it ends."""
-    frame = encode_frame(first, payload, key)
+    length = len(payload)
+    frame = bytes((first, length)) + payload if key is None and length < 126 else encode_frame(first, payload, key)
     end = offset + len(frame)
     if offset < 0 or end > len(target):
         raise IndexError("there is no room for the frame")
@@ -92,15 +101,15 @@ def to_str(data: bytearray, start: int, stop: int, errors: str) -> str:
     return str(memoryview(data)[start:stop], "utf-8", errors)
 
 
-def weight(item: object) -> int:
-    """About how many bytes of memory an object takes."""
-    return getsizeof(item)
+weight = getsizeof
+"""About how many bytes of memory an object takes."""
 
 
 def receive(sock: Any, fd: int, buffer: bytearray) -> int:
     """Read once from a non-blocking socket; 0 at the end of the stream, -1 where nothing is there. Raises OSError."""
     try:
-        return int(sock.recv_into(buffer))
+        size: int = sock.recv_into(buffer)
+        return size
     except BlockingIOError:
         return -1
 
@@ -108,15 +117,19 @@ def receive(sock: Any, fd: int, buffer: bytearray) -> int:
 def transmit(sock: Any, fd: int, chunk: Buffer) -> int:
     """Write once to a non-blocking socket; returns how much it took, -1 where nothing. Raises OSError."""
     try:
-        return int(sock.send(chunk))
+        size: int = sock.send(chunk)
+        return size
     except BlockingIOError:
         return -1
 
 
 def transmit_part(sock: Any, fd: int, buffer: bytearray, size: int) -> int:
     """The same for the first ``size`` bytes of a buffer."""
-    with memoryview(buffer)[:size] as part:
-        return transmit(sock, fd, part)
+    try:
+        sent: int = sock.send(memoryview(buffer)[:size])
+        return sent
+    except BlockingIOError:
+        return -1
 
 
 def transmit_many(sock: Any, fd: int, chunks: list[Buffer]) -> int:

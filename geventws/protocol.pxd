@@ -1,13 +1,15 @@
 cimport cython
 
 from geventws.frames cimport FrameHeader
-from geventws.kernels cimport encode_frame, encode_header, mask, to_bytes, to_str, unmask, weight
+from geventws.kernels cimport encode_frame, encode_header, mask, to_bytes, to_str, unmask, unmasked, weight
 
 cdef Py_ssize_t _HELD_LIMIT
 cdef Py_ssize_t _TAKEN_LIMIT
 cdef int _FIN
 cdef int _RSV1
 cdef int _RSV2_RSV3
+cdef int _WHOLE_TEXT
+cdef int _WHOLE_BINARY
 
 cdef class Protocol:
     cdef public object state
@@ -51,12 +53,12 @@ cdef class Protocol:
     cpdef list receive(self, bytearray data, Py_ssize_t size)
     @cython.locals(messages=list)
     cpdef object take(self)
-    @cython.locals(start=Py_ssize_t, stop="long long", header=FrameHeader)
+    @cython.locals(first=int, start=Py_ssize_t, stop=Py_ssize_t, whole=bint, header=FrameHeader)
     cdef Py_ssize_t _walk(self, bytearray data, Py_ssize_t offset, Py_ssize_t end, list events) except -1
     cdef Py_ssize_t _look_at(self, bytearray data, Py_ssize_t offset, Py_ssize_t end, list events) except -1
     cpdef list go_on(self)
     cdef bint _is_over(self) except -1
-    cdef _whole_message(self, bytearray data, Py_ssize_t start, Py_ssize_t stop)
+    cdef _whole_message(self, bytearray data, Py_ssize_t start, Py_ssize_t stop, FrameHeader header)
     @cython.locals(first=int, length="long long")
     cdef _begin_frame(self, FrameHeader header)
     @cython.locals(stop=Py_ssize_t)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .exceptions import ProtocolError, Violation
 from .frames import FIN, RSV1, RSV2_RSV3, Buffer, CloseFrame, FrameHeader, Opcode, Side
-from .kernels import encode_frame, encode_header, mask, to_bytes, to_str, unmask, weight
+from .kernels import encode_frame, encode_header, mask, to_bytes, to_str, unmask, unmasked, weight
 
 if TYPE_CHECKING:
     from .compression import Compressor, Decompressor
@@ -41,6 +41,8 @@ _HELD_LIMIT = HELD_LIMIT
 _FIN = FIN
 _RSV1 = RSV1
 _RSV2_RSV3 = RSV2_RSV3
+_WHOLE_TEXT = FIN | int(Opcode.TEXT)
+_WHOLE_BINARY = FIN | int(Opcode.BINARY)
 
 
 class State(Enum):
@@ -217,12 +219,12 @@ class Protocol:
         return self.error is not None or self.close_rcvd is not None
 
     def _look_at(self, data: bytearray, offset: int, end: int, events: list[Event]) -> int:
-        """Go through ``data`` from the offset on; returns how far it came, which is the end where that was the last."""
+        """`_walk`, where a violation ends the walk as a close frame does."""
         try:
-            offset = self._walk(data, offset, end, events)
+            return self._walk(data, offset, end, events)
         except ProtocolError as error:
             self._fail(error, events)
-        return end if self._is_over() else offset
+            return end
 
     def finish_job(self, result: bytes | BaseException) -> list[Event]:
         """Take the result of the job, then go on with what was received since."""
@@ -280,12 +282,11 @@ class Protocol:
         events.append(error)
 
     def _walk(self, data: bytearray, offset: int, end: int, events: list[Event]) -> int:
-        """Go through the frames in ``data`` from the offset on; returns how far it came."""
+        """Go through the frames in ``data`` from the offset on; returns how far it came, which is the end where nothing
+        that follows makes a difference."""
         header = self._header
-        while self.close_rcvd is None and not self.is_suspended():
+        while offset < end and not self.is_suspended():
             if self._remaining:
-                if offset == end:
-                    break
                 offset = self._read_payload(data, offset, end)
                 continue
             if not header.read(data, offset, end):
@@ -293,37 +294,46 @@ class Protocol:
             if header.masked != self._unmasks:
                 # RFC 6455 section 5.1.
                 raise ProtocolError(Violation.EXPECTED_MASK if self._unmasks else Violation.UNEXPECTED_MASK)
+            first = header.first
             start = offset + header.size
-            if header.first & 0x08:
-                if header.first & _RSV1:
+            whole = header.length <= end - start
+            if first & 0x08:
+                if first & _RSV1:
                     raise ProtocolError(Violation.UNEXPECTED_RSV_1)
-                if header.first & _RSV2_RSV3:
+                if first & _RSV2_RSV3:
                     raise ProtocolError(Violation.UNEXPECTED_RSV_2_3)
-                stop = start + header.length
-                if stop > end:
+                if not whole:
                     break
-                if header.masked:
-                    unmask(data, start, stop, header.key, 0)
-                self._control(header.first & 0x0F, to_bytes(data, start, stop), events)
+                stop = start + header.length
+                payload = unmasked(data, start, stop, header.key) if header.masked else to_bytes(data, start, stop)
+                self._control(first & 0x0F, payload, events)
+                if self.close_rcvd is not None:
+                    return end
                 offset = stop
+                continue
+            if (
+                whole
+                and _WHOLE_TEXT <= first <= _WHOLE_BINARY
+                and header.length <= self._max_size
+                and not (self._fragmented or self.streaming)
+            ):
+                offset = start + header.length
+                self._whole_message(data, start, offset, header)
                 continue
             self._begin_frame(header)
             offset = start
-            stop = start + header.length
-            if stop <= end and header.first & (_FIN | _RSV1) == _FIN and self._fragments == 1 and not self.streaming:
-                self._whole_message(data, start, stop)
-                offset = stop
-            elif not header.length:
+            if not header.length:
                 self._payload(data, start, start)
         return offset
 
-    def _whole_message(self, data: bytearray, start: int, stop: int) -> None:
-        """The short way for a message that is one frame, is here, and is not compressed."""
+    def _whole_message(self, data: bytearray, start: int, stop: int, header: FrameHeader) -> None:
+        """The short way for a message that is one frame, is here, is not compressed, and breaks no rule."""
+        if header.first == _WHOLE_BINARY:
+            self._put(unmasked(data, start, stop, header.key) if self._unmasks else to_bytes(data, start, stop))
+            return
         if self._unmasks:
-            unmask(data, start, stop, self._key, 0)
-        self._remaining = 0
-        self._fragmented = False
-        self._put(self._to_str(data, start, stop) if self._text else to_bytes(data, start, stop))
+            unmask(data, start, stop, header.key, 0)
+        self._put(self._to_str(data, start, stop))
 
     def _control(self, opcode: int, payload: bytes, events: list[Event]) -> None:
         if opcode == Opcode.CLOSE:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from greenlet import getcurrent as getcurrent
+from greenlet import greenlet
 
-
-def switch(target: Any) -> object:
-    """Switch to another greenlet, as its method of that name does."""
-    return target.switch()
+switch = greenlet.switch
+"""Switch to a greenlet, whatever its class makes of the method of that name."""

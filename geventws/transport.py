@@ -317,7 +317,8 @@ class Transport:
             # The same as in `write`: how much was sent is not known any more.
             self._fail(None)
             raise
-        self._watch_writable(bool(queue))
+        if bool(queue) is not self._blocked:
+            self._watch_writable(not self._blocked)
         if self._shutdown and not queue:
             self._half_close()
 
@@ -354,8 +355,6 @@ class Transport:
         del queue[:whole]
 
     def _watch_writable(self, blocked: bool) -> None:
-        if blocked is self._blocked:
-            return
         if self._write_watcher is None:
             self._write_watcher = self._loop.io(self._fd, _WRITE)
         self._blocked = blocked
@@ -371,7 +370,8 @@ class Transport:
             return
         self._write_error = error or BrokenPipeError("a write was broken off")
         self._drop()
-        self._watch_writable(False)
+        if self._blocked:
+            self._watch_writable(False)
         owner = self._owner
         if error is None:
             self.close()

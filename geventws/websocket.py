@@ -245,7 +245,6 @@ class WebSocket(SendingConnection):
         if self._is_finished():
             self._finish_late()
             self._raise_closed()
-        self._must_not_be_hub()
         if timeout is not None and timeout <= 0:
             raise TimeoutError("no message is there")
         try:
@@ -262,10 +261,13 @@ class WebSocket(SendingConnection):
     def _suspend_reader(self) -> None:
         """Wait in the hub until there is something to tell. What lies on the stack here, each idle connection holds."""
         protocol = self._protocol
+        self._must_not_be_hub()
         try:
-            while not protocol.messages and not self._is_finished():
+            while True:
                 self._reader = getcurrent()
                 switch(self._hub)
+                if protocol.messages or self._is_finished():
+                    break
         finally:
             self._reader = None
 

@@ -55,6 +55,15 @@ class TestUnmask:
         assert kernels.unmask(buffer, 6, 6 + size, KEY_NUMBER, phase) is None
         assert buffer == b"before" + combined(data, phase) + b"behind"
 
+    @pytest.mark.parametrize("size", SIZES)
+    def test_an_unmasked_copy_leaves_the_buffer_alone(self, kernels, size) -> None:
+        data = random.Random(size).randbytes(size)
+        buffer = bytearray(b"before" + data + b"behind")
+        copy = kernels.unmasked(buffer, 6, 6 + size, KEY_NUMBER)
+        assert type(copy) is bytes
+        assert copy == combined(data)
+        assert buffer == b"before" + data + b"behind"
+
     def test_pieces_give_the_same_as_the_whole(self, kernels) -> None:
         chance = random.Random(7)
         data = chance.randbytes(300)
