@@ -39,10 +39,10 @@ def unmasked(data: bytearray, start: int, stop: int, key: int) -> bytes:
 
 def mask(payload: Buffer, key: bytes) -> bytes:
     """A masked copy of the payload (RFC 6455 section 5.3)."""
-    return _combined(payload, int.from_bytes(key, "little"))
+    return _combined(bytes(payload), int.from_bytes(key, "little"))
 
 
-def _combined(data: Buffer, key: int) -> bytes:
+def _combined(data: bytes | bytearray, key: int) -> bytes:
     """The data with each byte combined with its own byte of the key, as one number or, which takes less time from some
     length on, as four strings of characters that are replaced."""
     size = len(data)
@@ -51,7 +51,6 @@ def _combined(data: Buffer, key: int) -> bytes:
         whole = (int.from_bytes(data, "little") ^ key * _ONES[words]).to_bytes(4 * words, "little")
         return whole[:size] if size & 3 else whole
     combined = bytearray(size)
-    data = bytes(data)
     for i in range(4):
         combined[i::4] = data[i::4].translate(_replacements(key >> 8 * i & 0xFF))
     return bytes(combined)
