@@ -75,9 +75,9 @@ class PerMessageDeflate:
             offers to do as the server wishes, a server agrees to what the client names. False: a client does not offer
             it, a server does not ask for it. What nobody limits is 15.
         threshold: messages shorter than this many bytes are sent uncompressed.
-        compress_options: zlib's ``level`` (-1 to 9, default 2), ``memLevel`` (1 to 9, default 6), ``strategy`` (0 to
+        compress_options: zlib's ``level`` (-1 to 9, default 1), ``memLevel`` (1 to 9, default 8), ``strategy`` (0 to
             4, default 0) and ``wbits`` (8 to 15: use a smaller window than was agreed on). A context takes up to
-            2**(wbits + 2) + 2**(memLevel + 9) bytes, 160 KiB by default.
+            2**(wbits + 2) + 2**(memLevel + 9) bytes, 256 KiB by default.
         decompress_options: ``wbits`` (8 to 15: hold a larger window than was agreed on, for a peer that does not keep
             to it). A context takes about 2 * 2**wbits bytes, 64 KiB by default.
         concurrency_limit: at most this many large messages are compressed or decompressed in threads at once, over all

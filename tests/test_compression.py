@@ -292,7 +292,7 @@ def test_compress_options_reach_zlib(monkeypatch):
 
 def test_default_compress_options(monkeypatch):
     call = recorded_compressobj(monkeypatch, Parameters(), DEFAULTS)
-    assert call == (2, zlib.DEFLATED, -15, 6, zlib.Z_DEFAULT_STRATEGY)
+    assert call == (1, zlib.DEFLATED, -15, 8, zlib.Z_DEFAULT_STRATEGY)
 
 
 @pytest.mark.parametrize("agreed, option, used", [(8, 15, 9), (8, 8, 9), (12, 15, 12), (15, 8, 9), (15, 12, 12)])
