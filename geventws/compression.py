@@ -49,8 +49,6 @@ _TAIL = b"\x00\x00\xff\xff"
 # Empty stored blocks, more bytes of them than the head of any block has. Between two blocks a decoder reads them and
 # says nothing. Inside of a block it takes some of them for data, which comes out, or for an error.
 _EMPTY_BLOCKS = b"\x00\x00\x00\xff\xff" * 64
-# How many pieces of output are kept apart: small ones would take more memory than what is in them.
-_PIECES = 64
 # zlib copies what it leaves of its input, so it is given no more than this many bytes at a time.
 _SLICE = 16384
 
@@ -145,10 +143,9 @@ class Decompressor:
         self._wbits = max(parameters.window_bits(sender), (settings.decompress_options or {}).get("wbits", 0))
         self._window = 1 << self._wbits
         self._context: Any = None
-        # The end of the output so far, in the pieces in which it came. A decoder is of no use after a block with BFINAL
+        # The end of the output so far, up to one and a half windows. A decoder is of no use after a block with BFINAL
         # set, but the stream may go on there, and refer back (section 7.2.3.4); then a new decoder is given this.
-        self._recent: list[bytes] = []
-        self._recent_size = 0
+        self._recent = bytearray()
         self._queue: deque[bytes] = deque()
         self._fin = False
         # Whether no block has begun: at the start of a message, and behind a block with BFINAL set.
@@ -187,7 +184,7 @@ class Decompressor:
         if context is None:
             # ISA-L does not see where a sender refers back further than was agreed, unless nobody could.
             library = zlib if fast is None or self._wbits < _MAX_WINDOW_BITS else fast
-            context = self._context = library.decompressobj(-self._wbits, zdict=b"".join(self._recent)[-self._window :])
+            context = self._context = library.decompressobj(-self._wbits, zdict=bytes(self._recent[-self._window :]))
         try:
             output: bytes = context.decompress(data, limit)
         except _ERRORS as error:
@@ -203,14 +200,12 @@ class Decompressor:
         return output
 
     def _remember(self, output: bytes) -> None:
-        """Keep the output, which costs nothing but memory, until what came after it fills the window."""
+        """Keep the end of the output. A copy is cheaper than the output itself, whose place in the processor's cache
+        the next one can have."""
         recent = self._recent
-        recent.append(output if len(output) <= self._window else output[-self._window :])
-        self._recent_size += len(recent[-1])
-        while self._recent_size - len(recent[0]) >= self._window:
-            self._recent_size -= len(recent.pop(0))
-        if len(recent) > _PIECES:
-            recent[:] = [b"".join(recent)]
+        recent += output if len(output) <= self._window else memoryview(output)[-self._window :]
+        if len(recent) > self._window + self._window // 2:
+            del recent[: -self._window]
 
     def _end_message(self) -> None:
         # Some senders forget the zero byte that begins the last, empty block, behind BFINAL or as an empty message.
@@ -237,7 +232,6 @@ class Decompressor:
     def close(self) -> None:
         """Give up the context, and what has not been read; what another thread is reading then is worth nothing."""
         self._context = None
-        self._recent.clear()
-        self._recent_size = 0
+        self._recent = bytearray()
         self._queue.clear()
         self._full = self.pending = False

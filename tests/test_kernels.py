@@ -159,6 +159,7 @@ class TestSockets:
         assert right.recv(10) == b"abc"
         assert 0 < kernels.transmit(left, left.fileno(), bytes(10_000_000)) < 10_000_000
         assert kernels.transmit(left, left.fileno(), b"abc") == -1
+        assert kernels.transmit_part(left, left.fileno(), bytearray(b"abc"), 2) == -1
 
     def test_a_part_of_a_buffer_is_written(self, kernels, sockets) -> None:
         left, right = sockets
