@@ -27,6 +27,7 @@ class Daemons:
         self._folder = folder
         self._ports: dict[tuple[str, ...], int] = {}
         self._processes: list[subprocess.Popen[bytes]] = []
+        self._services: list[Path] = []
         leaf = certificates.authority().issue_cert("localhost", "127.0.0.1", "::1")
         self._key, self._chain = folder / "key.pem", folder / "chain.pem"
         leaf.private_key_pem.write_to_path(str(self._key))
@@ -51,6 +52,8 @@ class Daemons:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)  # what it has started and left behind
             process.wait()
+        for service in self._services:
+            service.unlink(missing_ok=True)
 
     def _start(self, command: list[str], port: int) -> None:
         with open(self._folder / f"{port}.log", "wb") as log:
@@ -132,16 +135,40 @@ key = {self._key}
 
     def _dante(self, port: int, auth: bool, tls: bool) -> list[str]:
         users = "user.privileged: root\nuser.unprivileged: nobody\n" if os.getuid() == 0 else ""
+        service = f"pam.servicename: {self._pam_service(port)}" if auth else ""
         text = f"""logoutput: stderr
 internal: 127.0.0.1 port = {port}
 external: lo
-socksmethod: none
+socksmethod: {"pam.username" if auth else "none"}
 clientmethod: none
 {users}client pass {{ from: 127.0.0.0/8 to: 0.0.0.0/0 }}
-socks pass {{ from: 127.0.0.0/8 to: 0.0.0.0/0 }}
-socks pass {{ from: 127.0.0.0/8 to: ::/0 }}
+socks pass {{ from: 127.0.0.0/8 to: 0.0.0.0/0
+{service}
+}}
+socks pass {{ from: 127.0.0.0/8 to: ::/0
+{service}
+}}
 """
         return [tool("danted"), "-f", self._file(f"dante-{port}", text)]
+
+    def _pam_service(self, port: int) -> str:
+        """A service of PAM, through which dante knows one user, who has no account in the system."""
+        if os.getuid() != 0:
+            pytest.skip("needs root: dante asks PAM for its users, and PAM's services are in /etc")
+        known = self._file(f"dante-known-{port}", "")
+        # dante does not wait for its children, so that PAM learns no exit status; this writes down who is let in.
+        script = f"""#!/bin/sh
+[ "$PAM_USER:$(tr -d '\\0')" = "{USER}:{PASSWORD}" ] && echo {USER} > {known} || : > {known}
+"""
+        path = Path(self._file(f"dante-look-{port}", script))
+        path.chmod(0o755)
+        service = Path("/etc/pam.d", f"geventws-tests-{port}")
+        self._services.append(service)
+        service.write_text(f"""auth optional pam_exec.so expose_authtok quiet {path}
+auth required pam_listfile.so item=user sense=allow onerr=fail file={known}
+account required pam_permit.so
+""")
+        return service.name
 
     def _microsocks(self, port: int, auth: bool, tls: bool) -> list[str]:
         command = [tool("microsocks"), "-i", "127.0.0.1", "-p", str(port)]

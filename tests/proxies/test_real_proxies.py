@@ -35,8 +35,8 @@ KINDS = [
     ("ssh", "socks5"),
     ("ssh", "socks5h"),
 ]
-OPEN = ("dante", "ssh")
-"""Proxies that know no users, or only those of the system."""
+USERLESS = [("dante", "socks4"), *(kind for kind in KINDS if kind[0] == "ssh")]
+"""Proxies that ask for no user: dante has users in SOCKS5 alone, and ssh has none."""
 CREDENTIALS = {"open": "", "missing": "", "unneeded": f"{USER}:{PASSWORD}", "right": f"{USER}:{PASSWORD}"}
 CREDENTIALS["wrong"] = f"{USER}:wrong"
 HOSTS = {"IPv4": "127.0.0.1", "IPv6": "[::1]", "name": "localhost"}
@@ -45,9 +45,13 @@ SECRET = b"mark in the clear"
 
 def cases() -> Iterator[Any]:
     for tool, scheme in KINDS:
-        for auth in ("open", "unneeded") if tool in OPEN else ("open", "missing", "wrong", "right"):
-            if auth != "unneeded" or not scheme.startswith("socks4"):  # SOCKS4 has no password
-                yield pytest.param(tool, scheme, auth, id=f"{tool}-{scheme}-{auth}")
+        auths = ["open"]
+        if scheme.startswith("socks5"):
+            auths.append("unneeded")
+        if (tool, scheme) not in USERLESS:
+            auths += ["missing", "wrong", "right"]
+        for auth in auths:
+            yield pytest.param(tool, scheme, auth, id=f"{tool}-{scheme}-{auth}")
 
 
 def echo(ws: WebSocket) -> None:
@@ -106,14 +110,14 @@ def port_of(daemons: Daemons, tool: str, scheme: str, auth: str) -> int:
     return daemons.port(tool, *traits, *(["tls"] if scheme == "https" else []))
 
 
-def agent(scheme: str, auth: str, port: int, context: Any) -> Any:
+def agent(scheme: str, auth: str, port: int, context: Any, via: Any = None) -> Any:
     credentials = CREDENTIALS[auth]
     if scheme == "socks4":
         credentials = credentials.replace(":", "%3A")  # all in the user name, as pproxy wants it
     url = f"{scheme}://{credentials}{'@' if credentials else ''}localhost:{port}"
     if scheme.startswith("socks"):
-        return SOCKSAgent(url)
-    return HTTPConnectAgent(url, ssl_context=context if scheme == "https" else None)
+        return SOCKSAgent(url, via=via)
+    return HTTPConnectAgent(url, ssl_context=context if scheme == "https" else None, via=via)
 
 
 def refusal_expected(tool: str, scheme: str, auth: str, address: str) -> str:
@@ -196,20 +200,26 @@ def test_destination_that_refuses_is_told(daemons: Daemons, client_context: Any,
                 connect(url, proxy=proxy)
 
 
-@pytest.mark.parametrize("outer", [("squid", "https"), ("microsocks", "socks5h")], ids=lambda kind: kind[0])
-@pytest.mark.parametrize(
-    "inner", [("tinyproxy", "http"), ("stunnel", "https"), ("ssh", "socks4a")], ids=lambda kind: kind[0]
-)
-def test_proxies_can_be_chained(
-    daemons: Daemons, secure_target: Target, client_context: Any, outer: tuple[str, str], inner: tuple[str, str]
+CHAINED = {
+    "http": ("tinyproxy", "proxy_py"),
+    "https": ("squid", "stunnel"),
+    "socks4": ("dante", "ssh"),
+    "socks4a": ("ssh", "ssh"),
+    "socks5": ("microsocks", "dante"),
+    "socks5h": ("microsocks", "pproxy"),
+}
+"""For each kind the proxy that the client talks to, and the one that is reached through another."""
+
+
+@pytest.mark.parametrize("inner", CHAINED)
+@pytest.mark.parametrize("outer", CHAINED)
+def test_each_kind_goes_through_each_kind(
+    daemons: Daemons, secure_target: Target, client_context: Any, outer: str, inner: str
 ) -> None:
-    way = agent(outer[1], "right", port_of(daemons, *outer, "right"), client_context)
-    port = port_of(daemons, *inner, "open")
-    if inner[1].startswith("http"):
-        context = client_context if inner[1] == "https" else None
-        proxy: Any = HTTPConnectAgent(f"{inner[1]}://localhost:{port}", ssl_context=context, via=way)
-    else:
-        proxy = SOCKSAgent(f"{inner[1]}://localhost:{port}", via=way)
+    proxy: Any = None
+    for scheme, tool in ((outer, CHAINED[outer][0]), (inner, CHAINED[inner][1])):
+        auth = "open" if (tool, scheme) in USERLESS else "right"
+        proxy = agent(scheme, auth, port_of(daemons, tool, scheme, auth), client_context, via=proxy)
     with connect(f"wss://localhost:{secure_target.port}", proxy=proxy, ssl_context=client_context) as ws:
         for message in ("hello", bytes(300_000)):
             ws.send(message)
