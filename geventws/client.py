@@ -28,7 +28,7 @@ from .options import (
     connection_options,
     deflate_settings,
 )
-from .proxy import Proxy, ProxyAgent, agent_for, described
+from .proxy import Proxy, ProxyAgent, agent_for, described, stream_through
 from .tls import checked_context, default_context, server_name, start_tls
 from .url import WebSocketURL, join, parse_url
 from .websocket import WebSocket
@@ -247,7 +247,7 @@ class _Way:
         agent = environment_agent(url, self.source_address) if self.asks_environment else self.agent
         if agent is not None:
             deadline.step = described(agent)
-            return agent.connect(url.host, url.port, deadline.remaining)
+            return stream_through(agent, url.host, url.port, deadline.remaining)
         deadline.step = "the name lookup"
         addresses = resolve(url.host, url.port)
         deadline.step = "the connection"

@@ -26,6 +26,9 @@ CONTROLS = frozenset(map(chr, (*range(0x20), 0x7F)))
 FORBIDDEN = CONTROLS - {"\t"}
 """What may stand in no value and no reason phrase (RFC 7230 section 3.2)."""
 
+_SECRET = ("authorization", "proxy-authorization")
+"""Whose values no repr shows."""
+
 _TOKEN = string.ascii_letters + string.digits + "!#$%&'*+-.^_`|~"
 
 
@@ -140,7 +143,9 @@ class Headers:
         return [(key, value) for key, _, value in mine] == [(key, value) for key, _, value in others]
 
     def __repr__(self) -> str:
-        return f"Headers({self.items()})"
+        """The fields, but for credentials, which may not come into logs."""
+        shown = [(name, "***" if key in _SECRET else value) for key, name, value in self._fields]
+        return f"Headers({shown})"
 
     def serialize(self) -> str:
         """The lines of these fields, each with its line end."""

@@ -45,10 +45,17 @@ class HeadParser(Protocol[Head]):
     def feed(self, data: bytes) -> Head | None: ...
 
 
+class _Passed(Timeout):
+    """What a deadline throws; ``step`` is that of the innermost deadline which it has met on its way, if any."""
+
+    step: str | None = None
+
+
 class Deadline:
     """One deadline for all that happens inside its ``with`` statement: then TimeoutError is raised.
 
-    Any other exception passes as it is, a gevent.Timeout of the caller's among them.
+    Any other exception passes as it is, a gevent.Timeout of the caller's among them. Where one deadline lies in another
+    and both have passed, it is the inner one's step that is told, whichever of them was first.
 
     Attributes:
         step: what is being done, for the error's text; to be kept up to date.
@@ -58,7 +65,7 @@ class Deadline:
         self.step = step
         self._seconds = seconds
         self._end = 0.0
-        self._timeout: Timeout | None = None
+        self._timeout: _Passed | None = None
 
     @property
     def remaining(self) -> float | None:
@@ -72,22 +79,24 @@ class Deadline:
     def __enter__(self) -> Self:
         if self._seconds is not None:
             self._end = now() + self._seconds
-            self._timeout = Timeout.start_new(self._seconds)
+            self._timeout = _Passed.start_new(self._seconds)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._timeout is None:
+        if isinstance(error, _Passed):
+            error.step = error.step or self.step
+        if self._timeout is None or self._seconds is None:
             return
         self._timeout.close()
         if error is self._timeout:
-            raise TimeoutError(too_late(self.step, self._seconds)) from None
+            raise TimeoutError(too_late(self._timeout.step or self.step, self._seconds)) from None
 
 
-def too_late(step: str, seconds: float | None) -> str:
+def too_late(step: str, seconds: float) -> str:
     """What an error says of a deadline that has passed."""
-    return f"{step} took too long: the deadline of {seconds} s has passed"
+    return f"{step} took too long: the deadline of {round(seconds, 3):g} s has passed"
 
 
 def request_timeout(text: str) -> HandshakeError:

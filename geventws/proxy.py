@@ -6,7 +6,7 @@ stream is no concern of an agent: the target's URL decides it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from ssl import SSLContext
 from typing import Any, Protocol
@@ -59,13 +59,21 @@ def agent_for(proxy: str | ProxyAgent | Iterable[str | ProxyAgent], source_addre
     if isinstance(proxy, str):
         kind = HTTPConnectAgent if parse_proxy_url(proxy).scheme in HTTPConnectAgent.schemes else SOCKSAgent
         return kind(proxy, source_address=source_address)
-    if isinstance(proxy, Iterable) and not isinstance(proxy, bytes | bytearray):
+    if isinstance(proxy, Iterable) and not isinstance(proxy, bytes | bytearray | Mapping):
         return _FirstOf([agent_for(item, source_address) for item in proxy])
-    if not hasattr(proxy, "connect"):
+    if isinstance(proxy, type) or not hasattr(proxy, "connect"):
         raise TypeError(f"proxy is True, None, a URL, a list of URLs or a proxy agent, not {type(proxy).__name__}")
     if source_address is not None:
         raise ValueError("source_address is not for connections that a proxy agent makes")
     return proxy
+
+
+def stream_through(agent: ProxyAgent, host: str, port: int, timeout: float | None) -> Any:
+    """What an agent returns; TypeError where that is no stream."""
+    stream = agent.connect(host, port, timeout)
+    if not hasattr(stream, "recv"):
+        raise TypeError(f"connect of a proxy agent returns a connected stream, not {type(stream).__name__}")
+    return stream
 
 
 class _ProxyURLAgent:
@@ -120,7 +128,7 @@ class _ProxyURLAgent:
                 addresses = resolve(proxy.host, proxy.port)
             with self._step(deadline, "the connection to"):
                 return dial(addresses, self._source_address)
-        stream = self._via.connect(proxy.host, proxy.port, deadline.remaining)
+        stream = stream_through(self._via, proxy.host, proxy.port, deadline.remaining)
         stream.settimeout(0)
         return stream
 
@@ -227,7 +235,7 @@ class HTTPConnectAgent(_ProxyURLAgent):
         if response.status // 100 == 2:
             return response, True
         body = BodyParser(response, MAX_BODY)
-        with suppress(OSError), Deadline(_BODY_TIME, "the body"):
+        with suppress(OSError), Deadline(_BODY_TIME, deadline.step):
             read_body(stream, body)
         response.body = body.body
         options = f"{response.headers.get('Connection', '')},{response.headers.get('Proxy-Connection', '')}".lower()
@@ -287,15 +295,19 @@ class SOCKSAgent(_ProxyURLAgent):
 
     def _addresses(self, host: str, port: int, deadline: Deadline) -> list[str]:
         """What to ask the proxy for: names where it resolves them, else addresses, at least one."""
+        if "%" in host:
+            raise self._error(f"the zone of {host} means nothing to the proxy {self}")
         found = [host]
         if self._proxy.scheme not in ("socks4a", "socks5h"):
             deadline.step = f"the name lookup of {host}"
             found = [address[0] for _, address in resolve(host, port)]
-        usable = [address for address in found if ":" not in address or not self._is_version_4]
+        if not self._is_version_4:
+            return found
+        usable = [address for address in found if ":" not in address]
         if not usable:
             raise self._error(f"{host} has no IPv4 address, and SOCKS4, which the proxy {self} speaks, has no other")
-        if "%" in usable[0]:
-            raise self._error(f"the zone of {host} means nothing to the proxy {self}")
+        if any(map(_announces_name, usable)):
+            raise self._error(f"to the proxy {self} the address {host} says that a name follows, as in SOCKS4a")
         return usable
 
     def _ask(self, address: str, port: int, deadline: Deadline) -> Any:
@@ -307,6 +319,15 @@ class SOCKSAgent(_ProxyURLAgent):
         except BaseException:
             stream.close()
             raise
+
+
+def _announces_name(host: str) -> bool:
+    """Whether this is an address 0.0.0.x other than 0.0.0.0, be it written as ``1``."""
+    try:
+        address = gevent.socket.inet_aton(host)
+    except OSError:
+        return False
+    return address[:3] == bytes(3) and address != bytes(4)
 
 
 class _FirstOf:

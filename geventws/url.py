@@ -34,6 +34,10 @@ _FORBIDDEN = CONTROLS | frozenset(map(chr, range(0x80, 0xA0))) | {" "}
 _DEVIATIONS = frozenset("\xdf\u03c2\u200c\u200d")
 _MAX_HOST = 253
 _MAX_LABEL = 63
+_ONLY_AUTHORITY = (
+    "a proxy URL has neither a path nor a query nor a fragment; "
+    "the characters / ? # in a user name or a password are percent-encoded"
+)
 
 
 @dataclass(frozen=True)
@@ -159,20 +163,27 @@ def parse_proxy_url(url: str) -> ProxyURL:
     """
     if not isinstance(url, str):
         raise TypeError(f"a URL is a str, not {type(url).__name__}")
+    if "#" in url:
+        raise InvalidURL(_ONLY_AUTHORITY)
     scheme, rest = _split_scheme(url if "://" in url else f"http://{url}")
     scheme = "socks5h" if scheme == "socks" else scheme
     if scheme not in _PROXY_PORTS:
         raise InvalidURL("the proxy URL's scheme is not http, https, socks4, socks4a, socks5, socks5h or socks")
     authority, target = _split_authority(rest)
     if target not in ("", "/"):
-        raise InvalidURL("a proxy URL has neither a path nor a query")
+        raise InvalidURL(_ONLY_AUTHORITY)
     username, password, host, port = _parse_authority(authority, _PROXY_PORTS[scheme])
     return ProxyURL(scheme, host, port, username, password)
 
 
 def parse_host(host: str) -> str:
-    """A host as `WebSocketURL` has it, of one that is written without brackets; raises InvalidURL."""
-    return _parse_ipv6(host.replace("%", "%25", 1)) if ":" in host else _parse_host(host)
+    """A host as `WebSocketURL` has it, of one that is written without brackets; raises InvalidURL or TypeError."""
+    if not isinstance(host, str):
+        raise TypeError(f"a host is a str, not {type(host).__name__}")
+    try:
+        return _parse_ipv6(host.replace("%", "%25", 1)) if ":" in host else _parse_host(host)
+    except InvalidURL:
+        raise InvalidURL("the host is not a name or an address, without brackets and port") from None
 
 
 def bracketed(host: str) -> str:

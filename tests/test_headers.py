@@ -268,6 +268,13 @@ def test_headers_show_their_fields() -> None:
     assert repr(Headers([("A", "1"), ("a", "2")])) == "Headers([('A', '1'), ('a', '2')])"
 
 
+@pytest.mark.parametrize("name", ["Authorization", "Proxy-Authorization", "proxy-authorization"])
+def test_headers_show_no_credentials(name: str) -> None:
+    headers = Headers([("A", "1"), (name, "Basic YWRhOnMzY3JldA==")])
+    assert repr(headers) == f"Headers([('A', '1'), ('{name}', '***')])"
+    assert headers[name] == "Basic YWRhOnMzY3JldA=="
+
+
 def test_spaces_and_tabs_around_a_value_do_not_belong_to_it() -> None:
     headers = Headers({"A": " \t1 \t2\t "})
     headers["B"] = " "

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import base64
-import socket as std_socket
-import threading
-import time
 import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,9 +17,6 @@ from tools.proxying import (
     ESTABLISHED,
     Listener,
     read_request,
-    read_socks4,
-    read_socks5_methods,
-    read_socks5_request,
     relay,
     target_of,
     tunnel_http,
@@ -761,6 +755,13 @@ def test_error_of_an_agent_in_a_list_is_told() -> None:
 # Arguments
 
 
+class Empty:
+    """An agent that forgets to return the stream."""
+
+    def connect(self, host: str, port: int, timeout: float | None) -> None:
+        pass
+
+
 @pytest.mark.parametrize(
     "url, kind",
     [
@@ -831,6 +832,8 @@ def test_bad_url_or_host_is_an_invalid_url(make: Callable[[], object]) -> None:
         lambda: agent_for(b"http://ada:s3cret@a"),  # type: ignore[arg-type]
         lambda: agent_for(5),  # type: ignore[arg-type]
         lambda: agent_for([None]),  # type: ignore[list-item]
+        lambda: agent_for({"http": "http://ada:s3cret@a"}),
+        lambda: agent_for(HTTPConnectAgent),
         lambda: HTTPConnectAgent("http://a", auth="ada:s3cret"),  # type: ignore[arg-type]
         lambda: HTTPConnectAgent("http://a", auth=("ada:s3cret", 5)),  # type: ignore[arg-type]
         lambda: HTTPConnectAgent("http://a", headers="X: a"),  # type: ignore[arg-type]
@@ -838,6 +841,10 @@ def test_bad_url_or_host_is_an_invalid_url(make: Callable[[], object]) -> None:
         lambda: HTTPConnectAgent("http://a").connect("b", 80, "1"),  # type: ignore[arg-type]
         lambda: HTTPConnectAgent("http://a").connect("b", "80"),  # type: ignore[arg-type]
         lambda: HTTPConnectAgent("http://a").connect(b"b", 80),  # type: ignore[arg-type]
+        lambda: HTTPConnectAgent("http://a").connect(None, 80),  # type: ignore[arg-type]
+        lambda: connect("ws://a", proxy=Empty()),
+        lambda: connect("ws://a", proxy=[Empty()]),
+        lambda: HTTPConnectAgent("http://a", via=Empty()).connect("b", 80),
         lambda: connect("ws://a", proxy=object()),  # type: ignore[arg-type]
     ],
 )
@@ -880,85 +887,3 @@ def test_errors_show_no_credentials(listen: Listen, reply: bytes) -> None:
         shown = "".join(traceback.format_exception(caught.value)) + repr(caught.value)
         assert SECRET not in shown
         assert encoded not in shown
-
-
-# Others go on meanwhile
-
-
-class Dripping:
-    """A proxy in a thread, which sends each byte of its replies 5 ms after the one before, and then echoes."""
-
-    def __init__(self, dialogue: Callable[[Any, Callable[[bytes], None]], None]) -> None:
-        self._dialogue = dialogue
-        self._listener = std_socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-
-    def _run(self) -> None:
-        sock, _ = self._listener.accept()
-        with sock, self._listener:
-            sock.setsockopt(std_socket.IPPROTO_TCP, std_socket.TCP_NODELAY, 1)
-
-            def drip(reply: bytes) -> None:
-                for byte in reply:
-                    time.sleep(0.005)  # in a thread: the pace is what is tested
-                    sock.sendall(bytes((byte,)))
-
-            self._dialogue(sock, drip)
-            while data := sock.recv(100):
-                sock.sendall(data)
-
-    def stop(self) -> None:
-        self._thread.join()
-
-
-def drip_http(sock: Any, drip: Callable[[bytes], None]) -> None:
-    read_request(sock)
-    drip(ESTABLISHED)
-
-
-def drip_socks4(sock: Any, drip: Callable[[bytes], None]) -> None:
-    read_socks4(sock)
-    drip(b"\x00\x5a" + bytes(6))
-
-
-def drip_socks5(sock: Any, drip: Callable[[bytes], None]) -> None:
-    read_socks5_methods(sock)
-    drip(b"\x05\x00")
-    read_socks5_request(sock)
-    drip(b"\x05\x00\x00\x04" + bytes(18))
-
-
-@pytest.mark.parametrize(
-    "url, dialogue",
-    [
-        ("http://127.0.0.1:{}", drip_http),
-        ("socks4://127.0.0.1:{}", drip_socks4),
-        ("socks4a://127.0.0.1:{}", drip_socks4),
-        ("socks5://127.0.0.1:{}", drip_socks5),
-        ("socks5h://127.0.0.1:{}", drip_socks5),
-    ],
-)
-def test_others_run_while_a_proxy_drips_its_reply(url: str, dialogue: Any) -> None:
-    gaps: list[float] = []
-
-    def tick() -> None:
-        before = time.perf_counter()
-        while True:
-            gevent.sleep(0.001)
-            gaps.append(time.perf_counter() - before)
-            before += gaps[-1]
-
-    proxy = Dripping(dialogue)
-    ticking = start(tick)
-    try:
-        with stopwatch() as watch, agent_for(url.format(proxy.port)).connect("127.0.0.1", 80, 10) as sock:
-            sock.sendall(b"hello")
-            assert sock.recv(5) == b"hello"
-    finally:
-        ticking.kill()
-        proxy.stop()
-    assert watch.seconds > 0.035
-    assert len(gaps) > 10
-    assert max(gaps) < 0.05

@@ -19,6 +19,7 @@ from tools.proxying import (
     read_socks5_credentials,
     read_socks5_methods,
     read_socks5_request,
+    relay,
     tunnel_socks4,
     tunnel_socks5,
 )
@@ -181,7 +182,11 @@ def test_user_name_is_sent_in_socks4(listen: Listen, scheme: str) -> None:
         ("socks4", "::1", "no IPv4 address"),
         ("socks4a", "::1", "no IPv4 address"),
         ("socks4", "six.example", "six.example has no IPv4 address"),
+        ("socks4", "0.0.0.1", "says that a name follows"),
+        ("socks4a", "0.0.0.255", "says that a name follows"),
+        ("socks4a", "7", "says that a name follows"),
         ("socks5h", "fe80::1%lo", "zone"),
+        ("socks5", "fe80::1%lo", "zone"),
     ],
 )
 @pytest.mark.usefixtures("lookups")
@@ -193,6 +198,42 @@ def test_what_the_protocol_cannot_express_is_refused_before_a_byte_goes_out(
         SOCKSAgent(f"{scheme}://127.0.0.1:{listen(called.append)}").connect(host, 80, 5)
     let_hub_run()
     assert not called
+
+
+@pytest.mark.parametrize("scheme", ["socks4", "socks4a"])
+def test_address_of_zeros_announces_no_name(listen: Listen, scheme: str) -> None:
+    seen: list[bytes] = []
+    port = listen(dialogue([(9, GRANTED_4)], seen))
+    SOCKSAgent(f"{scheme}://127.0.0.1:{port}").connect("0.0.0.0", 80, 5).close()
+    assert seen == [b"\x04\x01\0\x50" + bytes(5)]
+
+
+@pytest.mark.parametrize("userinfo, granted", [("ada@", True), ("eve@", False), ("", False)])
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+@pytest.mark.parametrize("scheme", ["socks4", "socks4a"])
+def test_proxy_may_let_in_by_the_user_name_in_socks4(
+    listen: Listen, scheme: str, host: str, userinfo: str, granted: bool
+) -> None:
+    def play(sock: Any) -> None:
+        user, asked, port = read_socks4(sock)
+        assert asked == (host if scheme == "socks4a" else "127.0.0.1")
+        if user != b"ada":
+            sock.sendall(b"\0\x5d" + bytes(6))
+            return
+        sock.sendall(GRANTED_4)
+        relay(sock, asked, port)
+
+    proxy = f"{scheme}://{userinfo}localhost:{listen(play)}"
+    with WebSocketServer(("127.0.0.1", 0), lambda ws: ws.send(ws.recv())) as server:
+        server.start()
+        url = f"ws://{host}:{server.address[1]}"
+        if not granted:
+            with pytest.raises(ProxyError, match=r"different user-ids.*SOCKS reply 93"):
+                connect(url, proxy=proxy)
+            return
+        with connect(url, proxy=proxy) as ws:
+            ws.send("hello")
+            assert ws.recv(timeout=5) == "hello"
 
 
 # Several addresses

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from geventws.exceptions import InvalidURL
@@ -415,6 +417,9 @@ def test_a_proxy_url_is_read(url: str, proxy: ProxyURL) -> None:
         ("http://proxy/path", "neither a path"),
         ("http://proxy?", "neither a path"),
         ("http://proxy/#", "fragment"),
+        ("http://user:pass#word@proxy", "# in a user name or a password are percent-encoded"),
+        ("http://user:pass/word@proxy", "/ . # in a user name or a password are percent-encoded"),
+        ("http://user:pass?word@proxy", "in a user name or a password are percent-encoded"),
         ("http://pro xy/", "space"),
         ("http://proxy:99999", "port"),
         ("http:///", "no host"),
@@ -449,7 +454,13 @@ def test_a_host_is_read_without_a_url(given: str, host: str) -> None:
 
 @pytest.mark.parametrize("given", ["", "a b", "a/b", "a@b", "[::1]", "a:80", "::1%", "a..b", "x" * 300])
 def test_a_malformed_host_is_refused(given: str) -> None:
-    with pytest.raises(InvalidURL):
+    with pytest.raises(InvalidURL, match="the host is not a name or an address"):
+        parse_host(given)
+
+
+@pytest.mark.parametrize("given", [None, b"a", 5])
+def test_a_host_that_is_no_str_is_refused(given: Any) -> None:
+    with pytest.raises(TypeError, match="a host is a str, not "):
         parse_host(given)
 
 
