@@ -44,7 +44,7 @@ class ProxyAgent(Protocol):
     """A way to a host through some proxy."""
 
     def connect(self, host: str, port: int, timeout: float | None) -> Any:
-        """A connected stream to the host: a socket, or what has the methods of one that `tls.TLSStream` names."""
+        """A connected stream to the host: a socket, or what has the methods of `tls.TLSStream`, but the handshake."""
 
 
 Proxy = bool | str | ProxyAgent | Iterable[str | ProxyAgent] | None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import logging
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import gevent
@@ -12,7 +14,7 @@ import pytest
 from gevent import Timeout, ssl
 from programs import Program
 from tools import certificates
-from tools.links import reset
+from tools.links import half_close, reset
 from tools.proxying import (
     ESTABLISHED,
     Listener,
@@ -523,14 +525,17 @@ def test_name_of_the_proxy_is_verified(listen: Listen, server_context: Any, clie
         HTTPConnectAgent(f"https://127.0.0.2:{port}", ssl_context=client_context).connect("example.com", 80, 5)
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
 def test_proxy_is_reached_at_either_kind_of_address(
     listen: Listen, echo_url: str, host: str, server_context: Any, client_context: Any
 ) -> None:
     place = f"[{host}]" if ":" in host else host
     plain = listen(tunnel_http, host=host)
     secure = listen(tunnel_http, host=host, context=server_context)
+    socks4, socks5 = listen(tunnel_socks4, host=host), listen(tunnel_socks5, host=host)
     agents = [f"http://{place}:{plain}", HTTPConnectAgent(f"https://{place}:{secure}", ssl_context=client_context)]
+    agents += [f"{scheme}://{place}:{socks4}" for scheme in ("socks4", "socks4a")]
+    agents += [f"{scheme}://{place}:{socks5}" for scheme in ("socks5", "socks5h")]
     for agent in agents:
         with connect(echo_url, proxy=agent) as ws:
             ws.send("hello")
@@ -616,6 +621,83 @@ def test_certificate_behind_a_proxy_must_fit_the_target(
     with connect("wss://other.example/", **options) as ws:
         ws.send("hello")
         assert ws.recv(timeout=5) == "hello"
+
+
+# Streams of agents of the user
+
+
+class Veiled:
+    """A stream that is no socket: what passes is veiled, so that nobody gets around it."""
+
+    def __init__(self, sock: Any) -> None:
+        self._sock = sock
+        for name in ("shutdown", "close", "fileno", "settimeout", "getsockname", "getpeername"):
+            setattr(self, name, getattr(sock, name))
+
+    def recv(self, size: int) -> bytes:
+        return veiled(self._sock.recv(size))
+
+    def recv_into(self, buffer: memoryview) -> int:
+        data = self.recv(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def send(self, data: Any) -> int:
+        return int(self._sock.send(veiled(bytes(data))))
+
+    def pending(self) -> int:
+        return 0
+
+
+def veiled(data: bytes) -> bytes:
+    return data.translate(bytes(byte ^ 0x55 for byte in range(256)))
+
+
+def unveil(sock: Any, port: int) -> None:
+    """The other end of such a stream, which leads to a port."""
+    with gevent.socket.create_connection(("127.0.0.1", port)) as other:
+        there = gevent.spawn(copy_veiled, sock, other)
+        copy_veiled(other, sock)
+        there.join()
+
+
+def copy_veiled(source: Any, sink: Any) -> None:
+    with suppress(OSError):
+        while data := source.recv(65536):
+            sink.sendall(veiled(data))
+        half_close(sink)
+
+
+class Through:
+    """An agent that connects to a port whatever it is asked for."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    def connect(self, host: str, port: int, timeout: float | None) -> Any:
+        return Veiled(gevent.socket.create_connection(("127.0.0.1", self._port), timeout))
+
+
+@pytest.mark.parametrize("kind", ["", "http", "https", "socks5h"])
+@pytest.mark.parametrize("secure", [False, True], ids=["ws", "wss"])
+def test_stream_of_an_agent_need_not_be_a_socket(
+    listen: Listen, request: pytest.FixtureRequest, kind: str, secure: bool, server_context: Any, client_context: Any
+) -> None:
+    url = request.getfixturevalue("secure_echo_url" if secure else "echo_url")
+    behind = int(url.rpartition(":")[2].partition("/")[0])
+    if kind:
+        play = tunnel_socks5 if kind == "socks5h" else tunnel_http
+        behind = listen(play, context=server_context if kind == "https" else None)
+    agent: Any = Through(listen(lambda sock: unveil(sock, behind)))
+    if kind:
+        options = {"ssl_context": client_context} if kind == "https" else {}
+        make: Any = SOCKSAgent if kind == "socks5h" else HTTPConnectAgent
+        agent = make(f"{kind}://localhost:1", via=agent, **options)
+    options = {"ssl_context": client_context} if secure else {}
+    with connect(url, proxy=agent, compression=False, **options) as ws:
+        for message in ("hello", bytes(300_000)):
+            ws.send(message)
+            assert ws.recv(timeout=5) == message
 
 
 # Chains
@@ -872,10 +954,26 @@ def test_agents_are_shown_without_credentials() -> None:
             assert "ada" not in shown
 
 
+def chain_of(error: BaseException) -> list[BaseException]:
+    """The error, and all from which it came about, also those that no traceback shows."""
+    chain: list[BaseException] = []
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        link = waiting.pop()
+        if link is not None and link not in chain:
+            chain.append(link)
+            waiting += [link.__cause__, link.__context__]
+    return chain
+
+
 @pytest.mark.parametrize(
     "reply", [b"", b"HTTP/1.1 407 No\r\n\r\n", b"\x05\xff", b"\x05\x02\x01\x01", b"\x00\x5b" + bytes(6)]
 )
-def test_errors_show_no_credentials(listen: Listen, reply: bytes) -> None:
+def test_errors_and_logs_show_no_credentials(
+    listen: Listen, reply: bytes, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.DEBUG)
+
     def play(sock: Any) -> None:
         sock.recv(4096)
         sock.sendall(reply)
@@ -884,6 +982,29 @@ def test_errors_show_no_credentials(listen: Listen, reply: bytes) -> None:
     for agent in secret_agents(listen(play)):
         with pytest.raises((ProxyError, OSError)) as caught:
             agent.connect("localhost", 80, 5)
-        shown = "".join(traceback.format_exception(caught.value)) + repr(caught.value)
+        links = chain_of(caught.value)
+        shown = "".join(traceback.format_exception(caught.value)) + repr(links) + str([vars(link) for link in links])
+        shown += caplog.text + str(capfd.readouterr())
         assert SECRET not in shown
         assert encoded not in shown
+
+
+def test_request_that_a_challenge_is_answered_with_shows_no_credentials(listen: Listen) -> None:
+    shown: list[str] = []
+
+    def auth(request: Request, response: Response) -> tuple[str, str] | None:
+        shown.append(f"{request!r} {request} {request.headers} {vars(request)}")
+        return ("ada", SECRET) if len(shown) == 1 else None
+
+    refusal_of(listen(answers(challenge(), challenge())), auth=auth)
+    assert len(shown) == 2
+    assert "('Proxy-Authorization', '***')" in shown[1]
+    assert "Basic" not in shown[1]
+
+
+def test_successful_tunnel_logs_nothing(listen: Listen, echo_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    for scheme, play in (("http", tunnel_http), ("socks5h", tunnel_socks5)):
+        connect(echo_url, proxy=f"{scheme}://ada:{SECRET}@127.0.0.1:{listen(play)}").close()
+    assert SECRET not in caplog.text
+    assert "ada" not in caplog.text
