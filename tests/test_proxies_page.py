@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tools import certificates
-from tools.proxying import Listener, tunnel_http, tunnel_socks4, tunnel_socks5
+from tools.proxying import Listener, read_request, tunnel_http, tunnel_socks4, tunnel_socks5
 
 import geventws
 from geventws import WebSocket, WebSocketServer
@@ -23,12 +23,19 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```$", TEXT, flags=re.MULTILINE | re.DOT
 RUN = [block for block in BLOCKS if "SSHAgent" not in block]  # that needs SSH; see proxies/test_ssh_agent.py
 SCHEMES = {"http": "http", "https": "https", "socks5h": "socks5", "socks5": "socks5"}
 SCHEMES |= {"socks4a": "socks4", "socks4": "socks4"}
+TOLD = {"mail.example": "b'220 mail.example\\r\\n'\n", "www.example": "200\n"}
+"""What a block prints that connects to this host."""
 URL = re.compile(r'"(\w+)://([^"/@]*@)?[\w.]+:(\d\d+)"')
 
 
 def echo(ws: WebSocket) -> None:
     for message in ws:
         ws.send(message)
+
+
+def answer(sock: Any) -> None:
+    read_request(sock)
+    sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
 
 @pytest.fixture
@@ -39,6 +46,7 @@ def ports(server_context: Any) -> Iterator[dict[str, int]]:
         "socks4": Listener(tunnel_socks4),
         "socks5": Listener(tunnel_socks5),
         "mail": Listener(lambda sock: sock.sendall(b"220 mail.example\r\n")),
+        "www": Listener(answer, context=server_context),
     }
     yield {name: listener.port for name, listener in listeners.items()}
     for listener in listeners.values():
@@ -70,13 +78,15 @@ def test_code_of_the_page_runs(
     monkeypatch.setattr(module, "default_context", lambda: client_context)
     monkeypatch.chdir(tmp_path)
     certificates.authority().cert_pem.write_to_path("company.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", "company.pem")
     code = URL.sub(through, block).replace('"mail.example", 25', f'"localhost", {ports["mail"]}')
+    code = code.replace('"www.example", 443', f'"localhost", {ports["www"]}').replace("www.example", "localhost")
     with WebSocketServer(("127.0.0.1", 0), echo, ssl_context=server_context) as server:
         server.start()
         names = {"url": f"wss://localhost:{server.address[1]}/", "connect": connect, "fetch_token": str}
         exec(compile(code, str(PAGE), "exec"), names)  # noqa: S102
     assert opened == ["hello"] * len(re.findall(r"^connect\(", block, flags=re.MULTILINE))
-    assert capsys.readouterr().out == ("b'220 mail.example\\r\\n'\n" if "mail" in block else "")
+    assert capsys.readouterr().out == next((told for name, told in TOLD.items() if name in block), "")
 
 
 def test_a_block_is_found_for_each_part_of_the_page() -> None:
