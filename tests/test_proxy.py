@@ -600,6 +600,28 @@ def test_no_clear_byte_of_wss_passes_any_proxy(
         assert all((mark in seen) is found for mark in marks)
         if not found and " in " not in kind:
             assert seen[:2] == b"\x16\x03"  # a TLS record with a handshake message
+            assert b"localhost" in seen[:600]  # the name that is asked for (RFC 6066 section 3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_redirect_from_ws_to_wss_has_tls_in_its_own_tunnel(
+    listen: Listen, secure_echo_url: str, kind: str, server_context: Any, client_context: Any
+) -> None:
+    def redirect(sock: Any) -> None:
+        read_request(sock)
+        sock.sendall(f"HTTP/1.1 307 There\r\nLocation: {secure_echo_url}\r\n\r\n".encode())
+
+    seen = bytearray()
+    agent = kinds(listen, seen, server_context, client_context)[kind]
+    url = f"ws://localhost:{listen(redirect)}/first"
+    options: dict[str, Any] = {"ssl_context": client_context, "compression": False}
+    with connect(url, proxy=agent, max_redirects=1, **options) as ws:
+        assert ws.url == secure_echo_url
+        ws.send("mark in the clear")
+        assert ws.recv(timeout=5) == "mark in the clear"
+    assert b"GET /first" in seen
+    for mark in (b"GET /chat", b"101 Switching", b"mark in the clear"):
+        assert mark not in seen
 
 
 def test_certificate_behind_a_proxy_must_fit_the_target(
