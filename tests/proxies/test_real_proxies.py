@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ KINDS = [
     ("pproxy", "http"),
     ("pproxy", "https"),
     ("pproxy", "socks4"),
+    ("pproxy", "socks4a"),
     ("pproxy", "socks5"),
     ("pproxy", "socks5h"),
     ("dante", "socks4"),
@@ -44,14 +46,16 @@ SECRET = b"mark in the clear"
 
 
 def cases() -> Iterator[Any]:
+    """All but names in SOCKS4a through pproxy, which sends them on as if they were the client's data."""
     for tool, scheme in KINDS:
         auths = ["open"]
         if scheme.startswith("socks5"):
             auths.append("unneeded")
         if (tool, scheme) not in USERLESS:
             auths += ["missing", "wrong", "right"]
-        for auth in auths:
-            yield pytest.param(tool, scheme, auth, id=f"{tool}-{scheme}-{auth}")
+        for auth, address in product(auths, HOSTS):
+            if (tool, scheme, address) != ("pproxy", "socks4a", "name") or auth in ("missing", "wrong"):
+                yield pytest.param(tool, scheme, auth, address, id=f"{tool}-{scheme}-{auth}-{address}")
 
 
 def echo(ws: WebSocket) -> None:
@@ -112,7 +116,7 @@ def port_of(daemons: Daemons, tool: str, scheme: str, auth: str) -> int:
 
 def agent(scheme: str, auth: str, port: int, context: Any, via: Any = None) -> Any:
     credentials = CREDENTIALS[auth]
-    if scheme == "socks4":
+    if scheme.startswith("socks4"):
         credentials = credentials.replace(":", "%3A")  # all in the user name, as pproxy wants it
     url = f"{scheme}://{credentials}{'@' if credentials else ''}localhost:{port}"
     if scheme.startswith("socks"):
@@ -133,9 +137,8 @@ def refusal_expected(tool: str, scheme: str, auth: str, address: str) -> str:
     return "no IPv4 address" if scheme.startswith("socks4") else ""
 
 
-@pytest.mark.parametrize("address", HOSTS)
 @pytest.mark.parametrize("secure", [False, True], ids=["ws", "wss"])
-@pytest.mark.parametrize("tool, scheme, auth", list(cases()))
+@pytest.mark.parametrize("tool, scheme, auth, address", list(cases()))
 def test_websockets_go_through_where_they_may(
     daemons: Daemons,
     request: pytest.FixtureRequest,
@@ -143,8 +146,8 @@ def test_websockets_go_through_where_they_may(
     tool: str,
     scheme: str,
     auth: str,
-    secure: bool,
     address: str,
+    secure: bool,
 ) -> None:
     target: Target = request.getfixturevalue("secure_target" if secure else "target")
     proxy = agent(scheme, auth, port_of(daemons, tool, scheme, auth), client_context)
