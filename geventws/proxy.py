@@ -344,7 +344,8 @@ class _FirstOf:
         for left, agent in zip(range(len(self._agents), 0, -1), self._agents, strict=True):
             share = None if end is None else max(0.0, end - now()) / left
             try:
-                return agent.connect(host, port, share)
+                with Deadline(share, described(agent)):
+                    return stream_through(agent, host, port, share)
             except (ProxyError, OSError) as error:
                 failures.append(error)
         last = failures[-1]

@@ -829,6 +829,19 @@ def test_silent_proxy_of_a_list_leaves_time_for_the_others(listen: Listen, echo_
     assert watch.seconds < 1.5
 
 
+def test_agent_of_a_list_that_takes_no_heed_of_its_timeout_leaves_time_for_the_others(
+    listen: Listen, echo_url: str
+) -> None:
+    class Slow:
+        def connect(self, host: str, port: int, timeout: float | None) -> Any:
+            gevent.event.Event().wait()
+
+    proxies = [Slow(), f"http://127.0.0.1:{listen(tunnel_http)}"]
+    with connect(echo_url, proxy=proxies, open_timeout=1.5) as ws:
+        ws.send("hello")
+        assert ws.recv(timeout=5) == "hello"
+
+
 def test_failures_of_a_list_are_told_together(listen: Listen) -> None:
     port = listen(answers(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n"))
     with pytest.raises(ProxyError) as caught:
