@@ -29,7 +29,9 @@ from .exceptions import (
 from .frames import CloseCode, CloseFrame
 from .headers import Headers
 from .http11 import Request, Response
+from .outbox import Outbox
 from .protocol import State
+from .reconnection import reconnect
 from .server import WebSocketServer
 from .upgrader import Upgrader
 from .version import __version__
@@ -52,6 +54,7 @@ __all__ = [
     "InvalidState",
     "InvalidStatus",
     "InvalidURL",
+    "Outbox",
     "PerMessageDeflate",
     "ProtocolError",
     "ProxyError",
@@ -67,5 +70,6 @@ __all__ = [
     "__version__",
     "accelerated",
     "connect",
+    "reconnect",
     "upgrade",
 ]

@@ -54,6 +54,9 @@ if TYPE_CHECKING:
 else:
     pysocks = _cooperative_copy()
 
+RefusedCredentials = pysocks.SOCKS5AuthError
+"""What is behind the ProxyError where a SOCKS5 proxy does not take the user name and the password, or their lack."""
+
 
 def request_connection(stream: Any, proxy: ProxyURL, host: str, port: int) -> None:
     """Ask the SOCKS proxy at the other end of a non-blocking stream to connect it to a host.

@@ -80,6 +80,23 @@ def test_heartbeat() -> None:
     ]
 
 
+def test_reconnect() -> None:
+    output = re.sub(r":\d+/", ":8000/", output_of("reconnect.py"))
+    assert output.splitlines() == [
+        "client: no connection to ws://127.0.0.1:8000/ (the server answered 503 Service Unavailable); "
+        "the next attempt is in 0.0 s",
+        "server: hello with Bearer second",
+        "client: welcome",
+        "server: one",
+        "server: two",
+        "client: the connection to ws://127.0.0.1:8000/ ended (received 1012 (service restart) back soon; "
+        "sent 1012 (service restart) back soon); the next attempt is in 0.1 s",
+        "server: hello with Bearer third",
+        "client: welcome",
+        "server: three",
+    ]
+
+
 def test_tls(tmp_path: Path) -> None:
     lines = output_of("tls.py", *pem(tmp_path)).splitlines()
     assert lines[0] == "nobody else can read this"
