@@ -116,7 +116,7 @@ class Connections(Iterator[WebSocket]):
         self._ended = Event()
         self._busy = False
         self._loop: Any = None
-        self._where = ""
+        self._where = "the server"
 
     def __iter__(self) -> Self:
         return self

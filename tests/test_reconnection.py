@@ -15,6 +15,7 @@ from tools import raw_http
 from tools.peer import Peer
 from tools.proxying import Listener, read_request, tunnel_http
 from tools.timing import let_hub_run, wait_until
+from tools.wire import CLOSE, TEXT
 
 from geventws import reconnection
 from geventws.exceptions import (
@@ -383,6 +384,16 @@ def test_the_hook_may_take_a_good_end_for_the_last(start: Start, clock: Clock) -
     assert [heard(ws) for ws in connections] == ["1", "2"]
 
 
+def test_a_close_that_has_come_behind_the_last_message_of_the_body_is_the_servers(start: Start, clock: Clock) -> None:
+    def play(peer: Peer) -> None:
+        peer.send_bytes(peer.frame(TEXT, b"last") + peer.frame(CLOSE, b"\x03\xe8"))
+        peer.read_close()
+
+    connections = start(play, should_retry=lambda error, attempt: False)
+    assert next(connections).recv(timeout=5) == "last"
+    assert list(connections) == []
+
+
 def test_the_hook_may_go_on_where_others_would_not(start: Start, clock: Clock) -> None:
     connections = start(UNAUTHORIZED, says("2"), should_retry=lambda error, attempt: True, delays=[7])
     assert heard(next(connections)) == "2"
@@ -687,12 +698,14 @@ def test_an_outbox_that_is_attached_by_the_body_waits_for_it(start: Start, scrip
 
 
 def test_close_ends_the_iteration_that_has_an_open_connection(start: Start, script: Script) -> None:
-    connections = start(stays)
+    asked: list[Exception] = []
+    connections = start(stays, should_retry=lambda error, attempt: asked.append(error))
     using = gevent.spawn(lambda: [list(ws) for ws in connections])
     wait_until(lambda: connections._websocket)
     let_hub_run()
     connections.close(1001, "enough")
     assert using.get(timeout=5) == [[]]
+    assert not asked
     assert script.peers[0].checker.closed == (1001, "enough")
 
 
