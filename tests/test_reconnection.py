@@ -13,7 +13,7 @@ from gevent import GreenletExit, Timeout, get_hub, socket
 from gevent.event import Event
 from tools import raw_http
 from tools.peer import Peer
-from tools.proxying import Listener, read_request, tunnel_http
+from tools.proxying import Listener, read_request, read_socks5_methods, tunnel_http
 from tools.timing import let_hub_run, wait_until
 from tools.wire import CLOSE, TEXT
 
@@ -617,6 +617,18 @@ def test_a_proxy_that_refuses_for_good_is_not_tried_again(clock: Clock) -> None:
     proxy = Listener(lambda sock: sock.sendall(read_request(sock) and UNAUTHORIZED.replace(b"401", b"407")))
     with pytest.raises(ProxyError):
         next(reconnect("ws://example.com", proxy=f"http://127.0.0.1:{proxy.port}"))
+    assert clock.waits == []
+    proxy.stop()
+
+
+def test_a_proxy_that_does_not_take_the_password_is_not_tried_again(clock: Clock) -> None:
+    def play(sock: Any) -> None:
+        read_socks5_methods(sock)
+        sock.sendall(b"\x05\xff")
+
+    proxy = Listener(play)
+    with pytest.raises(ProxyError, match="authentication methods were rejected"):
+        next(reconnect("ws://example.com", proxy=f"socks5h://ada:wrong@127.0.0.1:{proxy.port}"))
     assert clock.waits == []
     proxy.stop()
 
