@@ -18,6 +18,7 @@ from __future__ import annotations
 import codecs
 from collections.abc import Callable
 from enum import Enum
+from sys import getsizeof
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .exceptions import ProtocolError, Violation
@@ -71,6 +72,9 @@ class Fragment(NamedTuple):
 
     data: str | bytes
     final: bool
+
+    def __sizeof__(self) -> int:
+        return tuple.__sizeof__(self) + getsizeof(self.data)
 
 
 Message = str | bytes
