@@ -17,6 +17,7 @@ cdef class Protocol:
     cdef public Py_ssize_t taken
     cdef public Py_ssize_t held
     cdef public bint streaming
+    cdef public bint as_stream
     cdef public bint report_control
     cdef public object job
     cdef public object error

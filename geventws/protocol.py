@@ -87,7 +87,8 @@ class Protocol:
 
     ``messages`` holds what was received and not yet taken, from the index ``taken`` on; take it with `take`.
     ``report_control`` puts the received pings and pongs among them, in their order. ``streaming`` makes the present or
-    next message come as `Fragment` items.
+    next message come as `Fragment` items. ``as_stream`` makes all messages come so, for one who reads them as a stream
+    and could not tell that some are missing: none is dropped, not even after our close frame.
     """
 
     __slots__ = (
@@ -113,6 +114,7 @@ class Protocol:
         "_unmasks",
         "_validate",
         "_wire_size",
+        "as_stream",
         "close_rcvd",
         "close_sent",
         "compressor",
@@ -144,6 +146,7 @@ class Protocol:
         self.taken = 0
         self.held = 0
         self.streaming = False
+        self.as_stream = False
         self.report_control = False
         self.job: Callable[[], bytes] | None = None
         self.error: ProtocolError | None = None
@@ -182,7 +185,7 @@ class Protocol:
 
     def is_suspended(self) -> bool:
         """Whether `receive` makes no progress until messages are taken or the job is finished."""
-        return self.job is not None or (self.held > _HELD_LIMIT and self.close_sent is None)
+        return self.job is not None or (self.held > _HELD_LIMIT and (self.close_sent is None or self.as_stream))
 
     @property
     def has_tail(self) -> bool:
@@ -277,7 +280,7 @@ class Protocol:
 
     def stop_streaming(self) -> None:
         """Take `stream` back, unless a message has begun to come that way."""
-        if not self._fragmented:
+        if not (self._fragmented or self.as_stream):
             self.streaming = False
 
     def _fail(self, error: ProtocolError, events: list[Event]) -> None:
@@ -442,7 +445,7 @@ class Protocol:
         text = self._check_utf8(data, last) if self._text and (self._validate or self.streaming) else None
         if self.streaming:
             self._put(Fragment(bytes(data) if text is None else text, last))
-            self.streaming = not last
+            self.streaming = self.as_stream or not last
         else:
             self._buffer += data
             if last:
@@ -473,7 +476,7 @@ class Protocol:
             raise ProtocolError(Violation.INVALID_UTF8, str(error)) from None
 
     def _put(self, item: Item) -> None:
-        if self.close_sent is not None and (self._dropping or self.held > _HELD_LIMIT):
+        if self.close_sent is not None and not self.as_stream and (self._dropping or self.held > _HELD_LIMIT):
             # After our close frame reading goes on, to find the peer's; nothing obliges us to keep so much of it. What
             # is kept has no holes.
             self._dropping = True

@@ -13,6 +13,7 @@ from gevent.event import AsyncResult
 
 from .deflate import PerMessageDeflate
 from .exceptions import ConcurrencyError, ConnectionClosedOK
+from .files import open_file
 from .frames import FIN, MAX_CONTROL_PAYLOAD, Buffer, CloseCode, CloseFrame, Opcode, Side
 from .handshake import Agreement
 from .http11 import Request, Response
@@ -169,6 +170,51 @@ class WebSocket(SendingConnection):
     def recv_json(self, timeout: float | None = None) -> Any:
         """`recv`, parsed as JSON; raises ValueError where it is none."""
         return json.loads(self.recv(timeout))
+
+    def makefile(
+        self,
+        mode: str = "rwb",
+        buffering: int | None = None,
+        *,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+    ) -> Any:
+        """A file object over the connection, as a socket's `makefile` makes one.
+
+        What is read are the payloads of all messages in a row, text in UTF-8 where the file is binary. What is written
+        is gathered, and leaves as one message where the file is flushed or the buffer is full; no message is empty.
+        The end of the file is a connection that was closed with 1000, 1001 or no code; any other end raises
+        ConnectionClosedError. From the first read until the file is closed nobody else can receive; where it can
+        only be read, from the beginning.
+
+        Closing a file that can be written to flushes it and closes the connection with 1000, since WebSocket knows no
+        other end of a stream. Where it can also be read, that waits as `close` does; where not, whoever reads
+        meanwhile goes on to the end. Closing a file that can only be read does nothing to the connection.
+
+        Args:
+            mode: r, w or both; with a b for bytes, which are sent as binary messages, else for text.
+            buffering: how many bytes are gathered at the most, 8192 by default; 0 makes each write a message, and
+                reading give what is there (binary only); 1 sends each line at once (text only).
+            encoding: how binary messages are decoded where text is read, UTF-8 by default.
+            errors: what becomes of bytes that cannot be decoded and text that cannot be encoded, as in `open`.
+            newline: which line ends there are, and what becomes of them, as in `open`; but None leaves those that are
+                written as they are.
+
+        Raises:
+            ValueError, LookupError: an argument is not valid.
+        """
+        return open_file(self, mode, buffering, encoding, errors, newline)
+
+    def _read_as_stream(self, on: bool) -> None:
+        """Whether all messages come in fragments from now on, and none is dropped while the connection closes."""
+        self._protocol.as_stream = on
+        if on:
+            self._protocol.stream()
+        else:
+            self._protocol.stop_streaming()
+            if self._protocol.close_sent is not None and self._protocol.job is None:
+                self._hub.loop.run_callback(self._read_to_close)
 
     def __iter__(self) -> Iterator[Message]:
         """Messages until the connection is closed; raises ConnectionClosedError where it was not closed well."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 import signal
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
+from gevent import socket
+from gevent.server import StreamServer
 from programs import Program
 from tools import certificates
 
@@ -188,6 +191,31 @@ def test_round_trip_time() -> None:
 def test_round_trip_time_to_a_given_server() -> None:
     with program("echo.py", "serve", "--port", "0") as server:
         assert output_of("round_trip_time.py", server.address()).startswith("ping: ")
+
+
+def test_standard_streams() -> None:
+    with program("echo.py", "serve", "--port", "0") as server, program("standard_streams.py", server.address()) as end:
+        assert end.finish(b"hello\nworld") == (0, "hello\nworld", "11 bytes sent, 11 received\n")
+
+
+def test_tcp_tunnel() -> None:
+    def answer(sock: Any, _address: object) -> None:
+        question = b"".join(iter(lambda: sock.recv(65536), b""))
+        sock.sendall(question.upper())
+
+    with StreamServer(("127.0.0.1", 0), answer) as target:
+        target.start()
+        with program("tcp_tunnel.py", "server", f"127.0.0.1:{target.address[1]}", "--port", "0") as far:
+            with program("tcp_tunnel.py", "client", far.address(), "--port", "0") as near:
+                port = int(near.address().rpartition(":")[2])
+                with socket.create_connection(("127.0.0.1", port), timeout=5) as sock:
+                    sock.sendall(b"question " * 10_000)
+                    sock.shutdown(socket.SHUT_WR)
+                    assert b"".join(iter(lambda: sock.recv(65536), b"")) == b"QUESTION " * 10_000
+                near.signal()
+                assert near.finish() == (0, "", "")
+            far.signal()
+            assert far.finish() == (0, "", "")
 
 
 def test_every_example_has_a_test_and_says_how_to_run_it() -> None:

@@ -10,10 +10,11 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "geventws"
 CORE = ["version", "exceptions", "kernels", "frames", "headers", "http11", "body", "url"]
 CORE += ["deflate", "compression", "handshake", "protocol"]
-SHELL = ["switching", "transport", "heartbeat", "offload", "hubs", "options", "connection", "sending", "websocket"]
+SHELL = ["switching", "transport", "heartbeat", "offload", "hubs", "options", "connection", "sending"]
+SHELL += ["files", "websocket"]
 SHELL += ["opening", "arrivals", "tls", "dial", "socks", "proxy", "environment", "client"]
 SHELL += ["retry", "outbox", "reconnection", "upgrader"]
-SHELL += ["handlers", "server", "hosts", "draining", "wsgi"]
+SHELL += ["stream", "handlers", "server", "hosts", "draining", "wsgi"]
 SHELL += ["integrations", "demo", "console", "inspection", "doctor", "__main__"]
 ORDER = CORE + SHELL
 IO = {"gevent", "greenlet", "socket", "_socket", "ssl", "select", "selectors", "threading", "asyncio"}

@@ -254,6 +254,18 @@ def test_parsing_is_suspended_while_untaken_messages_weigh_too_much():
     assert not protocol.has_tail
 
 
+def test_the_fragments_of_a_streamed_message_suspend_it_too():
+    protocol = new()
+    protocol.stream()
+    data = b"x" * 40_000
+    assert feed(protocol, [frame(0x02, data), frame(0x00, data), frame(0x80, data)]) == []
+    assert protocol.is_suspended()
+    assert drain(protocol) == [Fragment(data, False), Fragment(data, False)]
+    assert protocol.held == 0
+    protocol.go_on()
+    assert drain(protocol) == [Fragment(data, True)]
+
+
 def test_a_violation_behind_a_suspension_comes_after_the_messages_before_it():
     protocol = new()
     assert feed(protocol, [frame(0x82, b"x" * 70000) + frame(0x83)]) == []
@@ -424,6 +436,37 @@ def test_streaming_can_be_taken_back_before_a_message_begins_only():
     protocol.stop_streaming()
     feed(protocol, [frame(0x80, b"rest")])
     assert drain(protocol) == [b"whole", Fragment(b"part", False), Fragment(b"rest", True)]
+
+
+def test_messages_that_are_read_as_a_stream_all_come_in_fragments():
+    protocol = new()
+    protocol.as_stream = True
+    protocol.stream()
+    assert feed(protocol, [frame(0x82, b"1") + frame(0x01, b"2"), frame(0x80, b"3") + frame(0x02, b"4")]) == []
+    protocol.stop_streaming()
+    assert feed(protocol, [frame(0x80) + frame(0x82, b"5")]) == []
+    fragments = [(b"1", True), ("2", False), ("3", True), (b"4", False), (b"", True), (b"5", True)]
+    assert drain(protocol) == [Fragment(*fragment) for fragment in fragments]
+    protocol.as_stream = False
+    protocol.stop_streaming()
+    assert feed(protocol, [frame(0x82, b"6")]) == []
+    assert drain(protocol) == [b"6"]
+
+
+def test_none_of_them_is_dropped_after_our_close_frame():
+    protocol = new()
+    protocol.as_stream = True
+    protocol.stream()
+    protocol.close(CloseFrame(1000, ""))
+    data = b"x" * 40_000
+    assert feed(protocol, [frame(0x82, data) * 5 + frame(0x88)]) == []
+    assert protocol.is_suspended()
+    received = drain(protocol)
+    while protocol.has_tail:
+        protocol.go_on()
+        received += drain(protocol)
+    assert received == [Fragment(data, True)] * 5
+    assert protocol.close_rcvd == CloseFrame(1005, "")
 
 
 def test_a_streamed_message_is_still_limited_by_max_size():
