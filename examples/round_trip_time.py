@@ -1,7 +1,8 @@
 """How long a message takes to the server and back, measured in two ways.
 
 A ping is answered by the other side's library even while its program is busy; an echoed message goes through the
-program. Without a URL an echo server is started in this process::
+program. The Origin header is sent as a page of the server's would. Without a URL an echo server is started in this
+process::
 
     python examples/round_trip_time.py [URL]
 """
@@ -23,7 +24,7 @@ def echo(ws: WebSocket) -> None:
 
 
 def measure(url: str) -> None:
-    with connect(url) as ws:
+    with connect(url, origin=url.replace("ws", "http", 1).rstrip("/")) as ws:
         pings = [ws.ping().get(timeout=5) for _ in range(TIMES)]
         print(f"ping:    {1000 * median(pings):.3f} ms")
         echoes = []
@@ -33,6 +34,7 @@ def measure(url: str) -> None:
             ws.recv(timeout=5)
             echoes.append(time.perf_counter() - started)
         print(f"message: {1000 * median(echoes):.3f} ms")
+    print(f"closed with {ws.close_code}")
 
 
 def main() -> None:

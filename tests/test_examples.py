@@ -9,11 +9,13 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+import browser
 import pytest
 from gevent import socket
 from gevent.server import StreamServer
 from programs import Program
 from tools import certificates
+from tools.proxying import Listener, read_request, tunnel_socks5
 
 from geventws import ConnectionClosed, InvalidStatus, connect
 
@@ -185,12 +187,92 @@ def test_gunicorn_reload() -> None:
 
 
 def test_round_trip_time() -> None:
-    assert re.fullmatch(f"ping: +{NUMBER} ms\nmessage: {NUMBER} ms\n", output_of("round_trip_time.py"))
+    assert re.fullmatch(
+        f"ping: +{NUMBER} ms\nmessage: {NUMBER} ms\nclosed with 1000\n", output_of("round_trip_time.py")
+    )
 
 
 def test_round_trip_time_to_a_given_server() -> None:
     with program("echo.py", "serve", "--port", "0") as server:
         assert output_of("round_trip_time.py", server.address()).startswith("ping: ")
+
+
+def test_text() -> None:
+    assert output_of("text.py") == "hello, Ada\nhello, Grace\n"
+
+
+def test_several_endpoints() -> None:
+    with program("several_endpoints.py", "--port", "0") as server:
+        url = server.address()
+        with urlopen(url) as response:
+            assert response.read() == b"WebSockets live here too\n"
+        base = url.replace("http", "ws")
+        with connect(f"{base}/echo") as ws, connect(f"{base}/squeeze") as squeezed:
+            ws.send("hello")
+            assert ws.recv(timeout=5) == "hello"
+            assert (ws.extensions, squeezed.extensions) == ("", "permessage-deflate")
+        with connect(f"{base}/rooms/7") as ws:
+            assert ws.recv(timeout=5) == "this is room 7"
+        with pytest.raises(InvalidStatus, match="404"):
+            connect(f"{base}/elsewhere")
+        server.signal()
+        assert server.finish() == (0, "", "")
+
+
+def test_server_stats() -> None:
+    with program("server_stats.py", "--port", "0") as server:
+        url = server.address()
+        with urlopen(url) as response:
+            assert b"new WebSocket" in response.read()
+        with connect(url.replace("http", "ws") + "/stats") as ws:
+            assert re.fullmatch(r"\d+\.\d\d", ws.recv_json(timeout=5)["load"])
+            ws.send("ask")
+            assert ws.recv_json(timeout=5) == {"answer": "ask"}
+        server.signal()
+        assert server.finish() == (0, "", "")
+
+
+@pytest.mark.skipif(browser.EXECUTABLE is None, reason="there is no Chromium")
+@pytest.mark.timeout(120)
+def test_server_stats_in_a_browser() -> None:
+    with program("server_stats.py", "--port", "0") as server, browser.Browser() as chromium:
+        tab = chromium.open(server.address() + "/")
+        tab.wait_for(r"/^\d+\.\d ms$/.test(document.getElementById('time').textContent)")
+        assert re.fullmatch(r"\d+\.\d\d", tab.evaluate("document.getElementById('load').textContent"))
+
+
+def test_client_address() -> None:
+    assert output_of("client_address.py") == "you are 127.0.0.1, port of mine\n403 not from 127.0.0.1\n"
+
+
+def test_dead_server() -> None:
+    assert output_of("dead_server.py", "0.2") == "the heartbeat: 1006 CLOSED\na ping by hand: 1006 CLOSED\n"
+
+
+def test_proxy() -> None:
+    refuses = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"
+    socks, http = Listener(tunnel_socks5), Listener(lambda sock: sock.sendall(read_request(sock) and refuses))
+    with program("echo.py", "serve", "--port", "0") as server:
+        url = server.address()
+        assert output_of("proxy.py", f"socks5h://127.0.0.1:{socks.port}", url) == "through a proxy\n"
+        with program("proxy.py", f"http://127.0.0.1:{http.port}", url) as refused:
+            status, output, errors = refused.finish()
+    assert (status, output) == (1, "")
+    assert re.match("the proxy: .*403", errors)
+    socks.stop()
+    http.stop()
+
+
+def test_callbacks() -> None:
+    lines = [
+        "ping b'counting'",
+        "message 1",
+        "message 2",
+        "message 3",
+        "closed 1000 done",
+        "error ConnectionRefusedError",
+    ]
+    assert output_of("callbacks.py").splitlines() == lines
 
 
 def test_standard_streams() -> None:
