@@ -20,6 +20,7 @@ import geventws
 from geventws.exceptions import Violation
 from geventws.options import Options
 from geventws.proxy import HTTPConnectAgent, SOCKSAgent
+from geventws.stream import Relayed, relay
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -144,6 +145,8 @@ def arguments_of(function: Callable[..., Any]) -> set[str]:
     [
         pytest.param(set(geventws.__all__), id="names"),
         pytest.param({name for name in dir(geventws.WebSocket) if not name.startswith("_")}, id="WebSocket"),
+        pytest.param(arguments_of(geventws.WebSocket.makefile), id="makefile"),
+        pytest.param({"relay", *arguments_of(relay), *Relayed._fields}, id="relay"),
         pytest.param(arguments_of(geventws.connect), id="connect"),
         pytest.param(arguments_of(geventws.reconnect), id="reconnect"),
         pytest.param({name for name in dir(geventws.Outbox) if not name.startswith("_")}, id="Outbox"),
