@@ -12,10 +12,11 @@ import gevent
 from gevent import socket
 
 from .exceptions import ConnectionClosedError, ConnectionClosedOK
-from .files import BinaryFile, WebSocketIO
+from .files import BinaryFile
 from .frames import CloseCode, CloseFrame
 from .opening import receive, send_all
 from .protocol import Message
+from .rawfile import WebSocketIO
 from .websocket import WebSocket
 
 _CHUNK = 65536

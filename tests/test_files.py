@@ -1,9 +1,8 @@
-"""Files over a WebSocket, in both roles."""
+"""What files over a WebSocket read and write, in both roles."""
 
 from __future__ import annotations
 
 import csv
-import gc
 import gzip
 import io
 import json
@@ -12,16 +11,16 @@ import shutil
 from array import array
 from io import UnsupportedOperation
 
-import gevent
 import pytest
 from tools.endpoint import wait_for_messages
-from tools.tasks import start, start_waiting
+from tools.tasks import interrupt, start, start_waiting
 from tools.timing import let_hub_run
 from tools.wire import BINARY, CONTINUATION, TEXT
 
 from geventws.exceptions import ConcurrencyError, ConnectionClosedError, ConnectionClosedOK
-from geventws.files import BinaryFile, TextFile, WebSocketIO
+from geventws.files import BinaryFile, TextFile
 from geventws.protocol import HELD_LIMIT
+from geventws.rawfile import WebSocketIO
 from geventws.websocket import State
 
 
@@ -29,13 +28,6 @@ from geventws.websocket import State
 def transport():
     """One is enough here: files know nothing of it."""
     return "unix"
-
-
-def interrupted(function, *arguments):
-    """Call what waits, and throw a Timeout in."""
-    with gevent.Timeout(0.02) as timeout, pytest.raises(gevent.Timeout) as raised:
-        function(*arguments)
-    assert raised.value is timeout
 
 
 class TestMaking:
@@ -241,7 +233,7 @@ class TestReadingBytes:
         name, *arguments = call
         if not (buffering == 0 and (arguments or name == "readinto")):  # which would give what is there
             peer.binary(b"before ")
-        interrupted(getattr(file, name), *arguments)
+        interrupt(getattr(file, name), *arguments)
         peer.binary(b"after")
         peer.send_close()
         assert file.read() in (b"before after", b"after")
@@ -329,8 +321,8 @@ class TestWritingBytes:
         ws.send(bytes(500_000))
         file.write(b"kept")
         for data in (b"too much", bytes(100)):
-            interrupted(file.write, data)
-        interrupted(file.flush)
+            interrupt(file.write, data)
+        interrupt(file.flush)
         assert len(peer.read_message()) == 500_000
         file.write(b" on")
         file.flush()
@@ -432,7 +424,7 @@ class TestReadingText:
         file = ws.makefile("r")
         peer.text("before ")
         name, *arguments = call
-        interrupted(getattr(file, name), *arguments)
+        interrupt(getattr(file, name), *arguments)
         peer.text("after")
         peer.send_close()
         assert file.read() == "before after"
@@ -504,173 +496,6 @@ class TestWritingText:
         assert file.readline() == "one\n"
         print("yes", file=file, flush=True)
         assert file.readline() == "two\n"
-
-
-@pytest.fixture(params=[("b", 0), ("b", -1), ("", -1)], ids=["raw", "binary", "text"])
-def kind(request):
-    return request.param
-
-
-def data_for(kind):
-    return b"data" if kind[0] else "data"
-
-
-class TestClosing:
-    def test_closing_a_writer_says_so_and_leaves_reading_to_go_on(self, pair, kind):
-        ws, peer = pair
-        mode, buffering = kind
-        reader, writer = ws.makefile("r" + mode, buffering), ws.makefile("w" + mode, buffering)
-        writer.write(data_for(kind))
-        writer.close()
-        writer.close()
-        assert writer.closed
-        assert peer.read_message() in ("data", b"data")
-        assert peer.read_close() == (1000, "")
-        reading = start_waiting(reader.read)
-        peer.text("the rest")
-        peer.send_close()
-        assert reading.result() in ("the rest", b"the rest")
-
-    def test_closing_a_duplex_waits_for_the_peer(self, pair, kind):
-        ws, peer = pair
-        file = ws.makefile("rw" + kind[0], kind[1])
-        file.write(data_for(kind))
-        closing = start_waiting(file.close)
-        assert peer.finish_close() == (1000, "")
-        peer.close()
-        closing.result()
-        assert file.closed
-        assert ws.state is State.CLOSED
-
-    def test_closing_a_reader_does_nothing_to_the_connection(self, pair, kind):
-        ws, peer = pair
-        with ws.makefile("r" + kind[0], kind[1]) as file:
-            pass
-        assert file.closed
-        ws.send("still open")
-        assert peer.read_message() == "still open"
-
-    def test_write_eof_closes_one_direction_of_a_duplex(self, pair, kind):
-        ws, peer = pair
-        file = ws.makefile("rw" + kind[0], kind[1])
-        file.write(data_for(kind))
-        file.write_eof()
-        assert peer.read_message() in ("data", b"data")
-        peer.text("the rest")
-        assert peer.finish_close() == (1000, "")
-        assert file.read() in ("the rest", b"the rest")
-
-    def test_an_exception_inside_tells_the_peer_that_there_was_more(self, pair, kind):
-        ws, peer = pair
-        with pytest.raises(ZeroDivisionError), ws.makefile("w" + kind[0], kind[1]) as file:
-            file.write(data_for(kind))
-            raise ZeroDivisionError
-        assert file.closed
-        assert peer.read_close() == (1011, "the stream was broken off")
-        assert len(peer.checker.messages) == (1 if kind[1] == 0 else 0)
-
-    def test_an_exception_inside_of_a_reader_does_nothing_to_the_connection(self, pair, kind):
-        ws, _ = pair
-        with pytest.raises(ZeroDivisionError), ws.makefile("r" + kind[0], kind[1]):
-            raise ZeroDivisionError
-        assert ws.state is State.OPEN
-
-    def test_an_exception_behind_its_end_changes_nothing(self, pair, kind):
-        ws, peer = pair
-        with pytest.raises(ZeroDivisionError), ws.makefile("w" + kind[0], kind[1]) as file:
-            file.close()
-            raise ZeroDivisionError
-        assert peer.read_close() == (1000, "")
-
-    def test_an_interrupted_close_can_be_made_again(self, make_pair):
-        ws, peer = make_pair(buffers=4096)
-        file = ws.makefile("wb")
-        ws.send(bytes(500_000))
-        file.write(b"data")
-        interrupted(file.close)
-        assert not file.closed
-        assert len(peer.read_message()) == 500_000
-        file.close()
-        assert peer.read_message() == b"data"
-        assert peer.read_close() == (1000, "")
-
-    def test_what_cannot_be_sent_any_more_is_an_error_of_close(self, pair):
-        ws, peer = pair
-        file = ws.makefile("wb")
-        file.write(b"data")
-        peer.send_close()
-        peer.close()
-        ws.wait_closed()
-        with pytest.raises(ConnectionClosedOK):
-            file.close()
-        assert file.closed
-
-    def test_nothing_is_dropped_while_the_connection_closes(self, make_pair):
-        ws, peer = make_pair(buffers=4096)
-        file = ws.makefile("rwb")
-        peer.binary(b"1")
-        assert file.read(1) == b"1"
-        file.write_eof()
-        messages = [peer.frame(BINARY, bytes([number]) * 1000) for number in range(200)]
-        sending = start_waiting(peer.send_bytes, b"".join(messages))
-        let_hub_run(100)
-        received = b"".join(iter(lambda: file.read1(500), b"")) if sending.ready() else b""
-        while len(received) < 200_000:
-            received += file.read1(500)
-        sending.result()
-        peer.finish_close()
-        assert file.read() == b""
-        assert received == b"".join(bytes([number]) * 1000 for number in range(200))
-
-    def test_closing_with_much_unread_finds_the_peers_close_frame(self, make_pair):
-        ws, peer = make_pair(buffers=4096)
-        file = ws.makefile("rwb")
-        peer.binary(b"1")
-        assert file.read(1) == b"1"
-        file.write_eof()
-        sending = start_waiting(peer.send_bytes, b"".join(peer.frame(BINARY, bytes(1000)) for _ in range(200)))
-        closing = start(file.close)
-        sending.result()
-        peer.finish_close()
-        peer.close()
-        closing.result()
-        assert ws.close_code == 1000
-
-    def test_a_dropped_file_does_nothing(self, pair, kind):
-        ws, peer = pair
-        file = ws.makefile("rw" + kind[0], kind[1])
-        del file
-        gc.collect()
-        ws.send("still open")
-        assert peer.read_message() == "still open"
-
-    @pytest.mark.parametrize("mode", ["wb", "w"])
-    def test_a_dropped_file_that_was_not_flushed_is_told(self, pair, mode):
-        file = pair[0].makefile(mode)
-        file.write(b"four" if mode == "wb" else "four")
-        with pytest.warns(ResourceWarning, match="4 bytes"):
-            del file
-
-    def test_detaching_flushes_and_loses_nothing(self, pair):
-        ws, peer = pair
-        file = ws.makefile("rwb")
-        peer.binary(b"12345")
-        file.write(b"data")
-        assert file.read(2) == b"12"
-        raw = file.detach()
-        assert peer.read_message() == b"data"
-        assert (type(raw), raw.read(100), repr(file)) == (WebSocketIO, b"345", "<BinaryFile, detached>")
-        with pytest.raises(ValueError, match="detached"):
-            file.read()
-        file.close()
-        with pytest.raises(ZeroDivisionError), ws.makefile() as file:
-            file.detach()
-            raise ZeroDivisionError
-        assert not raw.closed
-
-    def test_text_cannot_be_detached(self, pair):
-        with pytest.raises(UnsupportedOperation):
-            pair[0].makefile("r").detach()
 
 
 class TestUsers:

@@ -56,3 +56,14 @@ def start_waiting(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Ta
     let_hub_run(3)
     assert not task.ready(), f"{function} did not wait: {task.value!r} {task.error!r}"
     return task
+
+
+def interrupt(function: Callable[..., Any], *args: Any) -> None:
+    """Call what waits, and throw a Timeout in, which must leave as it came."""
+    with gevent.Timeout(0.02) as timeout:
+        try:
+            result = function(*args)
+        except gevent.Timeout as error:
+            assert error is timeout
+            return
+    raise AssertionError(f"{function} did not wait: {result!r}")
