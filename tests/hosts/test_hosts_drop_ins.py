@@ -39,7 +39,8 @@ def test_flask_sock_gets_early_frames_and_sends_long_messages_whole(host: Host) 
     assert peer.read_message() == LONG
     sending.get()
     close(peer)
-    assert host.wait_for_access().target == "/echo"
+    access = host.wait_for_access()
+    assert (access.target, access.status) == ("/echo", "101")
 
 
 def test_flask_sock_refuses_with_an_ordinary_response(host: Host) -> None:

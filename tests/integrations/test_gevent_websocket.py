@@ -330,6 +330,16 @@ def test_application_that_raises_is_logged_once(site: Site, caplog: pytest.LogCa
     assert closed == ["closed"]
 
 
+def test_application_that_returns_nothing_is_no_error(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    def application(environ: dict[str, Any], start_response: Any) -> None:
+        environ["wsgi.websocket"].send("hello")
+
+    _, peer = site.open(application, raw_http.request())
+    assert peer.read_message() == "hello"
+    assert peer.finish_close() == (1000, "")
+    assert not errors_of(caplog)
+
+
 def test_error_of_another_connection_is_an_error(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     def view(ws: WebSocket) -> None:
         raise WebSocketError("of another connection")
@@ -406,6 +416,15 @@ def test_server_has_its_clients(make_site: Callable[..., Site]) -> None:
     for peer in peers:
         close(peer)
     wait_until(lambda: not site.server.clients)
+
+
+def test_application_may_give_its_client_attributes(site: Site) -> None:
+    def view(ws: WebSocket) -> None:
+        ws.handler.active_client.nickname = "Ada"
+        ws.send(", ".join(client.nickname for client in ws.handler.server.clients.values()))
+
+    _, peer = site.open(app(view), raw_http.request())
+    assert peer.read_message() == "Ada"
 
 
 def test_server_that_stops_closes_with_1001(make_site: Callable[..., Site]) -> None:

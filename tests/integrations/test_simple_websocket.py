@@ -280,7 +280,7 @@ def test_flask_sock_runs_on_it(site: Site, flask_app: Any) -> None:
     assert peer.finish_close() == (1000, "")
     peer.read_eof()
     wait_until(lambda: site.log)
-    assert '"GET /echo/ada HTTP/1.1" 200' in site.log[0]
+    assert '"GET /echo/ada HTTP/1.1" 101' in site.log[0]
 
 
 def test_refused_upgrade_is_an_ordinary_response_of_flask(site: Site, flask_app: Any) -> None:
@@ -311,6 +311,24 @@ def test_view_of_flask_answers_nobody(site: Site, flask_app: Any) -> None:
 
     _, peer = site.open(flask_app, raw_http.request())
     close(peer)
+    wait_until(lambda: site.log)
+    assert '"GET / HTTP/1.1" 101' in site.log[0]
+
+
+def test_server_made_outside_of_flasks_request_leaves_its_answer_alone(site: Site, flask_app: Any) -> None:
+    from werkzeug.wrappers import Request
+
+    def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        Request(environ)
+        with flask_app.test_request_context():
+            Server.accept(environ).close()
+        start_response("200 OK", [])
+        return []
+
+    _, peer = site.open(application, raw_http.request())
+    peer.finish_close()
+    wait_until(lambda: site.log)
+    assert '"GET / HTTP/1.1" 200' in site.log[0]
 
 
 # The client

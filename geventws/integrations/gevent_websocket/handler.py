@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 from gevent.pywsgi import WSGIHandler
 
@@ -23,11 +23,17 @@ from .websocket import WebSocket
 _DEFAULTS: UpgradeOptions = {"origins": "*", "max_size": 2**24}
 
 
-class Client(NamedTuple):
-    """What ``server.clients`` holds."""
+class Client:
+    """What ``server.clients`` holds; an application may give it further attributes.
 
-    address: Any
-    ws: WebSocket
+    Attributes:
+        address: the address of the peer.
+        ws: the connection.
+    """
+
+    def __init__(self, address: Any, ws: WebSocket) -> None:
+        self.address = address
+        self.ws = ws
 
 
 class WebSocketHandler(WSGIHandler):
@@ -141,7 +147,7 @@ class WebSocketHandler(WSGIHandler):
         try:
             result = self.application(self.environ, partial(_start_response, statuses))
             try:
-                for _ in result:
+                for _ in result or ():  # many an application that knows of its WebSocket returns nothing
                     pass
             finally:
                 if hasattr(result, "close"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import sys
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
@@ -168,6 +169,7 @@ class Server(Base):
                 _answer(error.response, environ)
             raise ConnectionError(error.response.status) from error
         super().__init__(websocket)
+        _tell_flask(environ)
 
     @classmethod
     def accept(cls, environ: Environ, *arguments: Any, **options: Any) -> Self:
@@ -249,6 +251,18 @@ def _mode(environ: Environ) -> str:
     if _FLASK in environ or "werkzeug.socket" in environ:
         return "werkzeug"
     return "gunicorn" if "gunicorn.socket" in environ else "gevent"
+
+
+def _tell_flask(environ: Environ) -> None:
+    """Let Flask's answer, which nobody gets, have the status 101: it is what the server's access log tells."""
+    flask = sys.modules.get("flask")
+    if flask is None or not flask.has_request_context() or flask.request.environ is not environ:
+        return
+
+    @flask.after_this_request  # type: ignore[untyped-decorator]
+    def switch(response: Any) -> Any:
+        response.status_code = 101
+        return response
 
 
 def _answer(response: Response, environ: Environ) -> NoReturn:
