@@ -63,6 +63,20 @@ def test_flask_sock_on_a_worker_that_ends_gets_a_close_frame(
         assert "Traceback" not in host.log
 
 
+def test_flask_sock_on_a_worker_of_gunicorns_own_is_cut_off_with_a_close_frame(
+    tmp_path: Path, client_context: Any, certificate: Any
+) -> None:
+    pytest.importorskip("flask_sock")
+    with Host(Kind("gevent"), tmp_path, client_context, certificate, "flask_sock_application") as host:
+        peer = host.open("/echo", EARLY)
+        assert peer.read_message() == "early"
+        host.signal(signal.SIGHUP)
+        assert peer.read_close() == (1001, "")
+        peer.read_eof()
+        wait_until(lambda: "Worker exiting" in host.log, timeout=10)
+        assert "Traceback" not in host.log
+
+
 @pytest.fixture
 def worker(tmp_path: Path, client_context: Any, certificate: Any) -> Iterator[Host]:
     """gunicorn with the worker that gevent-websocket's users name, and a configuration with install()."""

@@ -3,7 +3,8 @@ from __future__ import annotations
 import logging
 import zlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from time import monotonic
+from typing import Any, ClassVar
 
 import gevent
 import pytest
@@ -245,6 +246,81 @@ def test_messages_of_several_greenlets_do_not_mix(site: Site) -> None:
         bytes([number]) * 2**20 for number in range(4)
     ]
     assert received.count("small") == 3
+
+
+def test_short_messages_do_not_get_into_a_long_one(site: Site) -> None:
+    long = "x" * 6_000_000
+
+    def view(ws: WebSocket) -> None:
+        senders = [gevent.spawn(ws.send, long)]
+        senders += [gevent.spawn(lambda: [ws.send(str(number)) for number in range(500)]) for _ in range(3)]
+        gevent.joinall(senders, raise_error=True)
+
+    _, peer = site.open(app(view), raw_http.request())
+    received = [peer.read_message() for _ in range(1501)]
+    assert received.count(long) == 1
+    assert sorted(received) == sorted([long, *(str(number) for number in range(500) for _ in range(3))])
+
+
+def test_several_greenlets_may_send_more_than_the_peer_takes(site: Site) -> None:
+    def view(ws: WebSocket) -> None:
+        def send(number: int) -> None:
+            for _ in range(20):
+                ws.send(bytes([number]) * 200_000)
+
+        gevent.joinall([gevent.spawn(send, number) for number in range(8)], raise_error=True)
+
+    _, peer = site.open(app(view), raw_http.request())
+    received = [peer.read_message() for _ in range(160)]
+    assert sorted(received) == [bytes([number]) * 200_000 for number in range(8) for _ in range(20)]
+
+
+def test_peer_that_does_not_read_is_an_error_after_a_while(make_site: Callable[..., Site]) -> None:
+    class Handler(WebSocketHandler):
+        websocket_options: ClassVar[Any] = {"send_timeout": 0.05}
+
+    ends: list[Any] = []
+
+    def view(ws: WebSocket) -> None:
+        with pytest.raises(TimeoutError):
+            while True:
+                ws.send(b"x" * 2**20)
+        ends.append(ws.closed)
+        ws.stream.terminate()
+
+    make_site(handler_class=Handler).open(app(view), raw_http.request())
+    wait_until(lambda: ends)
+
+
+def test_frame_without_a_mask_ends_the_connection(site: Site) -> None:
+    _, peer = site.open(app(echo), raw_http.request() + wire.frame(wire.BINARY, b"x" * 100))
+    assert peer.read_close()[0] == 1002
+
+
+def test_long_text_does_not_hold_up_others(site: Site) -> None:
+    text = "\u00e4" * 2**21
+    frame = wire.frame(wire.TEXT, text.encode(), key=b"abcd")
+    lengths: list[int] = []
+    gaps: list[float] = []
+
+    def view(ws: WebSocket) -> None:
+        message = ws.receive()
+        assert message is not None
+        lengths.append(len(message))
+
+    def tick() -> None:
+        while not lengths:
+            before = monotonic()
+            gevent.sleep(0)
+            gaps.append(monotonic() - before)
+
+    _, peer = site.open(app(view), raw_http.request())
+    ticking = gevent.spawn(tick)
+    peer.sock.sendall(frame)
+    assert peer.finish_close() == (1000, "")
+    ticking.get()
+    assert lengths == [2**21]
+    assert max(gaps) < 0.4
 
 
 def test_close_is_answered_with_its_code(site: Site) -> None:

@@ -315,6 +315,29 @@ def test_view_of_flask_answers_nobody(site: Site, flask_app: Any) -> None:
     assert '"GET / HTTP/1.1" 101' in site.log[0]
 
 
+@pytest.mark.parametrize(
+    "error, code", [(None, 1000), (RuntimeError(), 1011), (gevent.GreenletExit(), 1001)], ids=["no", "bug", "kill"]
+)
+def test_connection_ends_with_the_request_of_flask(
+    site: Site, flask_app: Any, error: BaseException | None, code: int, hub_errors: list[Any]
+) -> None:
+    from flask import request
+
+    @flask_app.route("/", websocket=True)
+    def view() -> str:
+        Server.accept(request.environ)
+        if error is not None:
+            raise error
+        return ""
+
+    _, peer = site.open(flask_app, raw_http.request())
+    assert peer.finish_close(code) == (code, "")
+    peer.read_eof()
+    wait_until(lambda: site.log)
+    if code == 1001:  # gevent.pywsgi's traceback of what was not caught
+        hub_errors.clear()
+
+
 def test_server_made_outside_of_flasks_request_leaves_its_answer_alone(site: Site, flask_app: Any) -> None:
     from werkzeug.wrappers import Request
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from ... import exceptions
 from ...client import connect
 from ...exceptions import HandshakeError, InvalidState
-from ...frames import CloseCode
+from ...frames import CloseCode, CloseFrame
 from ...http11 import Request, Response
 from ...options import ConnectionOptions
 from ...protocol import Message, State
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _FLASK = "werkzeug.request"
+_WEBSOCKET = "geventws.websocket"
 
 
 class SubprotocolRequest(NamedTuple):
@@ -169,7 +170,7 @@ class Server(Base):
                 _answer(error.response, environ)
             raise ConnectionError(error.response.status) from error
         super().__init__(websocket)
-        _tell_flask(environ)
+        _join_request_of_flask(environ, websocket)
 
     @classmethod
     def accept(cls, environ: Environ, *arguments: Any, **options: Any) -> Self:
@@ -253,16 +254,37 @@ def _mode(environ: Environ) -> str:
     return "gunicorn" if "gunicorn.socket" in environ else "gevent"
 
 
-def _tell_flask(environ: Environ) -> None:
-    """Let Flask's answer, which nobody gets, have the status 101: it is what the server's access log tells."""
+def _join_request_of_flask(environ: Environ, websocket: WebSocket) -> None:
+    """Let the connection end with the request of Flask that it was made in, if it was.
+
+    Flask's answer, which nobody gets, has the status 101 then: it is what the server's access log tells.
+    """
     flask = sys.modules.get("flask")
     if flask is None or not flask.has_request_context() or flask.request.environ is not environ:
         return
+    environ[_WEBSOCKET] = websocket
+    flask.request_tearing_down.connect(_end_with_request)
 
     @flask.after_this_request  # type: ignore[untyped-decorator]
     def switch(response: Any) -> Any:
         response.status_code = 101
         return response
+
+
+def _end_with_request(app: Any, exc: BaseException | None = None) -> None:
+    """Flask is done with a request, whose view has returned, raised, or been killed."""
+    from flask import request
+
+    websocket = request.environ.get(_WEBSOCKET)
+    if websocket is None or websocket.state is not State.OPEN:
+        return
+    try:
+        if exc is None or isinstance(exc, Exception):
+            websocket.close(CloseCode.NORMAL_CLOSURE if exc is None else CloseCode.INTERNAL_ERROR)
+        else:
+            websocket.start_close(CloseFrame(CloseCode.GOING_AWAY))
+    finally:
+        websocket.terminate()
 
 
 def _answer(response: Response, environ: Environ) -> NoReturn:
