@@ -43,7 +43,8 @@ class HostConnection:
         if "gunicorn.socket" in environ:  # all workers but gevent_pywsgi
             self.sock = environ["gunicorn.socket"]
             self._unreader = getattr(getattr(stream, "reader", None), "unreader", None)
-            if self._unreader is None:
+            # A body in chunks has no unreader; the opening handshake is refused for it.
+            if self._unreader is None and "HTTP_TRANSFER_ENCODING" not in environ:
                 _refuse("gunicorn's wsgi.input has been replaced, and with it went what the client has sent already")
             if not environ.get("wsgi.multithread"):
                 _refuse(f"gunicorn's sync worker serves one request at a time: {_REMEDY}")

@@ -8,6 +8,7 @@ need nothing of the server but what `hosts` finds. `WebSocketMiddleware` is for 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -179,14 +180,42 @@ def close_websockets(code: int = CloseCode.GOING_AWAY, *, over: float = 0, timeo
 
     Returns whether all have ended. Raises ValueError or TypeError where an argument makes no sense.
     """
-    frame = CloseFrame.checked(code, "")
-    check_wait("over", over)
-    check_wait("timeout", timeout)
+    frame = _check_closing(code, over, timeout)
     try:
         drain.close(frame, over)
         return drain.wait(timeout)
     finally:
         drain.reopen()
+
+
+def close_on_stop(
+    server: Any, code: int = CloseCode.GOING_AWAY, *, over: float = 0, timeout: float | None = None
+) -> None:
+    """Let ``stop()`` of a gevent.pywsgi server begin with `close_websockets`; ``serve_forever`` ends with it too.
+
+    Args:
+        server: the WSGIServer. What its ``stop`` is told to wait comes on top.
+        code, over, timeout: those of `close_websockets`.
+
+    Raises ValueError or TypeError where an argument makes no sense.
+    """
+    if not callable(getattr(server, "stop", None)):
+        raise TypeError(f"server is a gevent.pywsgi.WSGIServer, not {server!r}")
+    _check_closing(code, over, timeout)
+    close = partial(close_websockets, code, over=over, timeout=timeout)
+    stop = server.stop
+
+    def close_and_stop(timeout: float | None = None) -> None:
+        close()
+        stop(timeout)
+
+    server.stop = close_and_stop
+
+
+def _check_closing(code: int, over: float, timeout: float | None) -> CloseFrame:
+    check_wait("over", over)
+    check_wait("timeout", timeout)
+    return CloseFrame.checked(code, "")
 
 
 def respond(response: Response, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:

@@ -201,3 +201,9 @@ def test_gunicorn_that_cannot_serve_it_is_told_so(link: Link) -> None:
         HostConnection(gunicorn(server) | {"wsgi.multithread": False})
     with pytest.raises(InvalidState, match=r"wsgi\.input has been replaced"):
         HostConnection(gunicorn(server) | {"wsgi.input": io.BytesIO()})
+
+
+def test_gunicorn_with_a_body_in_chunks_is_left_to_the_opening_handshake(link: Link) -> None:
+    _, server = link
+    body = SimpleNamespace(reader=SimpleNamespace())
+    assert HostConnection(gunicorn(server) | {"wsgi.input": body, "HTTP_TRANSFER_ENCODING": "chunked"}).sock is server

@@ -20,7 +20,15 @@ from geventws.http11 import Request, Response
 from geventws.options import UpgradeOptions
 from geventws.upgrader import Upgrader
 from geventws.websocket import WebSocket
-from geventws.wsgi import WebSocketApp, WebSocketMiddleware, close_websockets, request_of, respond, upgrade
+from geventws.wsgi import (
+    WebSocketApp,
+    WebSocketMiddleware,
+    close_on_stop,
+    close_websockets,
+    request_of,
+    respond,
+    upgrade,
+)
 
 Environ = dict[str, Any]
 
@@ -598,6 +606,30 @@ def test_all_websockets_are_closed_before_the_server_stops(site: Site) -> None:
     site.wait_for_log(3)
     server.stop(timeout=0)
     assert sorted(site.log.entry(number)[1] for number in range(3)) == ["101", "101", "503"]
+
+
+def test_server_may_close_its_websockets_when_it_stops(site: Site) -> None:
+    server = site.start(WebSocketApp(echo), spawn=Pool())
+    close_on_stop(server, 1012, over=0.01, timeout=5)
+    serving = gevent.spawn(server.serve_forever)
+    peer = site.open(server)
+    stopping = gevent.spawn(server.stop)
+    assert peer.read_close() == (1012, "")
+    assert not serving.ready()
+    peer.send_close(1012)
+    end(peer)
+    gevent.joinall([serving, stopping], raise_error=True)
+    assert not server.started
+
+
+def test_what_happens_when_a_server_stops_is_checked_before() -> None:
+    with pytest.raises(TypeError, match="WSGIServer"):
+        close_on_stop(object())
+    server = pywsgi.WSGIServer(("127.0.0.1", 0))
+    with pytest.raises(ValueError, match="1006"):
+        close_on_stop(server, 1006)
+    with pytest.raises(TypeError, match="timeout"):
+        close_on_stop(server, timeout="1")  # type: ignore[arg-type]
 
 
 def test_websockets_are_opened_again_after_that(tcp: Site) -> None:

@@ -1,12 +1,15 @@
 """Serves a module's application with a host that has no command line of its own, on a listening socket it inherits.
 
-Usage: serve.py HOST patched|unpatched MODULE DESCRIPTOR [CERTIFICATE KEY]
+Usage: serve.py HOST patched|unpatched MODULE DESCRIPTOR [CERTIFICATE KEY]. SIGINT stops gevent.pywsgi's server.
 """
 
 from __future__ import annotations
 
+import signal
 import sys
 from importlib import import_module
+
+import gevent
 
 
 def main(host: str, patched: str, module: str, descriptor: str, *tls: str) -> None:
@@ -20,8 +23,13 @@ def main(host: str, patched: str, module: str, descriptor: str, *tls: str) -> No
         from gevent import socket
         from gevent.pywsgi import WSGIServer
 
+        from geventws.wsgi import close_on_stop
+
         options = {"certfile": tls[0], "keyfile": tls[1]} if tls else {}
-        WSGIServer(socket.socket(fileno=int(descriptor)), application, **options).serve_forever()
+        server = WSGIServer(socket.socket(fileno=int(descriptor)), application, **options)
+        close_on_stop(server, 1012, over=2, timeout=5)
+        gevent.signal_handler(signal.SIGINT, server.stop)
+        server.serve_forever()
     else:
         from werkzeug.serving import make_server
 

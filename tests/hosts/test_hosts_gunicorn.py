@@ -1,4 +1,4 @@
-"""gunicorn's workers close their WebSockets before they end."""
+"""gunicorn's workers and gevent.pywsgi's server close their WebSockets before they end."""
 
 from __future__ import annotations
 
@@ -127,6 +127,22 @@ def test_new_upgrades_are_refused_meanwhile(start: Start, kind: Kind) -> None:
     idle.sendall(raw_http.request("/echo"))
     response, _ = raw_http.read_response(idle)
     assert (response.status, response.headers["Retry-After"]) == (503, "5")
+    assert host.wait() == 0
+
+
+@pytest.mark.parametrize("kind", [Kind("pywsgi", tls, False) for tls in (False, True)], ids=str)
+def test_server_of_pywsgi_that_stops_does_the_same(start: Start, kind: Kind) -> None:
+    host = start(kind)
+    idle = host.connect()
+    idle.sendall(raw_http.plain_request())
+    assert raw_http.read_response(idle)[0].status == 200
+    clients = [Client(host) for _ in range(CLIENTS)]
+    host.signal(signal.SIGINT)
+    gevent.wait([client.greenlet for client in clients], count=1)
+    idle.sendall(raw_http.request("/echo"))
+    response, _ = raw_http.read_response(idle)
+    assert (response.status, response.headers["Retry-After"]) == (503, "5")
+    check(host, clients, 1012)
     assert host.wait() == 0
 
 

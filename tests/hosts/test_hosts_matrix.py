@@ -150,6 +150,24 @@ def test_nothing_behind_a_refused_upgrade_is_read_as_a_request(host: Host, path:
     assert host.wait_for_access().status == "426"
 
 
+@pytest.mark.parametrize("path", ["/echo", "/view", "/view?hidden"])
+@pytest.mark.parametrize("field", ["Content-Length", "Transfer-Encoding"])
+def test_upgrade_with_a_body_is_refused_and_nothing_in_or_behind_it_is_read_as_a_request(
+    host: Host, path: str, field: str
+) -> None:
+    inner, chunked = raw_http.plain_request(), field == "Transfer-Encoding"
+    body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(inner), inner) if chunked else inner
+    sock = host.connect()
+    sock.sendall(raw_http.request(path, {field: "chunked" if chunked else str(len(inner))}) + body + inner)
+    response, _ = raw_http.read_response(sock)
+    assert response.status == 400
+    try:
+        assert sock.recv(1) == b""
+    except ConnectionResetError:
+        pass  # what was not read makes the kernel end it so
+    assert host.wait_for_access().status == "400"
+
+
 def test_application_may_refuse_and_let_in(host: Host) -> None:
     response = host.ask(raw_http.request("/private"))
     assert (response.status, response.body) == (401, b"who are you?\n")
