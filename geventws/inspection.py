@@ -12,6 +12,8 @@ import os
 import sys
 from typing import Any
 
+_SIMPLE_WEBSOCKET = ("simple_websocket.ws", "geventws.integrations.simple_websocket.ws")
+
 
 def application(name: str) -> dict[str, Any]:
     """Import an application (``module`` or ``module:name``) and see whether it patches, when, and its Flask routes."""
@@ -65,21 +67,30 @@ def _holders() -> list[str]:
 
 def _routes(app: Any) -> list[str]:
     """The rules of a Flask application whose view makes a WebSocket, and that have no ``websocket=True``."""
-    flask, wsgi = sys.modules.get("flask"), sys.modules.get("geventws.wsgi")
-    if flask is None or wsgi is None or not isinstance(app, flask.Flask):
+    flask = sys.modules.get("flask")
+    if flask is None or not isinstance(app, flask.Flask):
         return []
+    rules = list(app.url_map.iter_rules())
+    right = {rule.endpoint for rule in rules if rule.websocket}  # their views may serve pages as well
     return [
         rule.rule
-        for rule in app.url_map.iter_rules()
-        if not rule.websocket and _opens_websocket(app.view_functions[rule.endpoint], wsgi)
+        for rule in rules
+        if rule.endpoint not in right and _opens_websocket(app.view_functions[rule.endpoint])
     ]
 
 
-def _opens_websocket(view: Any, wsgi: Any) -> bool:
+def _opens_websocket(view: Any) -> bool:
     view = inspect.unwrap(view)
     code = getattr(view, "__code__", None)
     names = getattr(code, "co_names", ())
     known = [getattr(view, "__globals__", {}).get(name) for name in names]
+    if any(isinstance(value, type) and value.__module__ in _SIMPLE_WEBSOCKET for value in known):
+        return True
+    if "wsgi.websocket" in getattr(code, "co_consts", ()):  # where gevent-websocket has it
+        return True
+    wsgi = sys.modules.get("geventws.wsgi")
+    if wsgi is None:
+        return False
     if any(value is wsgi.upgrade or isinstance(value, wsgi.WebSocketApp) for value in known):
         return True
     return "upgrade" in names and any(value is wsgi or value is sys.modules["geventws"] for value in known)

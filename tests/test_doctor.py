@@ -132,6 +132,8 @@ class TestApplication:
             "return geventws.upgrade(request.environ)",
             "return geventws.wsgi.upgrade(request.environ)",
             "return chat",
+            "request.environ['wsgi.websocket'].receive()",
+            "Server.accept(request.environ)",
         ],
     )
     def test_flask_route_without_websocket_is_named(
@@ -142,6 +144,7 @@ class TestApplication:
 import geventws, geventws.wsgi
 from flask import Flask, request
 from geventws import WebSocketApp, upgrade
+from geventws.integrations.simple_websocket import Server
 app = Flask(__name__)
 chat = WebSocketApp(print)
 
@@ -149,6 +152,7 @@ chat = WebSocketApp(print)
 def page():
     return "a page"
 
+@app.route("/right")
 @app.route("/right", websocket=True)
 def right():
     upgrade(request.environ)

@@ -20,6 +20,8 @@ from tools.timing import wait_until
 HERE = Path(__file__).parent
 THREADS = 8
 """How many gunicorn's gthread worker has."""
+WITHOUT_COMMAND = ("pywsgi", "werkzeug", "waitress", "a2wsgi")
+"""The hosts that serve.py runs."""
 _ACCESS = re.compile(r'"\S+ (?P<target>\S+) HTTP/1\.1" (?P<status>\S+) (?P<size>\S+)(?: (?P<seconds>\S+))?$')
 _COLOURS = re.compile("\x1b\\[[0-9;]*m")
 _GUNICORN_ACCESS = '"%(r)s" %(s)s %(b)s %(L)s'
@@ -85,7 +87,7 @@ class Host:
 
     def _command(self, descriptor: int, certificate: list[str]) -> list[str]:
         kind = self.kind
-        if kind.host in ("pywsgi", "werkzeug"):
+        if kind.host in WITHOUT_COMMAND:
             patched = "patched" if kind.patched else "unpatched"
             return [sys.executable, "serve.py", kind.host, patched, self._module, str(descriptor), *certificate]
         tls = [word for pair in zip(("--certfile", "--keyfile"), certificate) for word in pair]  # noqa: B905

@@ -30,6 +30,17 @@ def main(host: str, patched: str, module: str, descriptor: str, *tls: str) -> No
         close_on_stop(server, 1012, over=2, timeout=5)
         gevent.signal_handler(signal.SIGINT, server.stop)
         server.serve_forever()
+    elif host == "waitress":
+        from socket import socket
+
+        from waitress import serve
+
+        serve(application, sockets=[socket(fileno=int(descriptor))])
+    elif host == "a2wsgi":
+        import uvicorn
+        from a2wsgi import WSGIMiddleware
+
+        uvicorn.run(WSGIMiddleware(application), fd=int(descriptor))
     else:
         from werkzeug.serving import make_server
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,19 @@ from host_process import Host, Kind, close, end
 from reverse_proxy import ReverseProxy
 from tools import wire
 
+from geventws.__main__ import main
+
 pytest.importorskip("gunicorn")
 pytest.importorskip("werkzeug")
 
 HOSTS = [Kind("pywsgi", patched=False), Kind("gevent"), Kind("gevent_pywsgi")]
 PROXIES = ["nginx", "haproxy"]
+BY_DEFAULT = {  # what nginx passes on where it is told nothing but proxy_pass
+    "proxy_http_version 1.1;": "",
+    "proxy_set_header Upgrade $http_upgrade;": "",
+    "proxy_set_header Connection $connection_upgrade;": "",
+    "proxy_set_header Host $http_host;": "",
+}
 EVIL: dict[str, str | None] = {"Origin": "https://evil.example"}
 
 
@@ -110,6 +119,23 @@ def test_nginx_that_does_not_pass_the_upgrade_on_is_told_apart(
 ) -> None:
     with ReverseProxy("nginx", tmp_path, host, changes) as proxy:
         assert proxy.ask("/echo").status == status
+
+
+def test_doctor_tells_a_proxy_that_passes_the_upgrade_on_from_one_that_drops_it(
+    host: Host, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ends: list[int] = []
+    verdicts: list[str] = []
+    for number, changes in enumerate([{}, BY_DEFAULT]):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        with ReverseProxy("nginx", folder, host, changes) as proxy:
+            ends.append(main(["doctor", "--url", f"ws://{proxy.place}/echo"]))
+        [verdict] = [line for line in capsys.readouterr().out.splitlines() if proxy.place in line]
+        verdicts.append(verdict)
+    assert re.match(r"ok .* is a WebSocket", verdicts[0])
+    assert ends[1] == 1  # the first is for what else is there to say about this environment
+    assert re.match(r"WRONG .* answered 426 .*: the application has got no Upgrade", verdicts[1])
 
 
 def test_silent_connection_that_nginx_cuts_off_has_no_close_frame(host: Host, tmp_path: Path) -> None:
