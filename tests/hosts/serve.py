@@ -40,7 +40,7 @@ def main(host: str, patched: str, module: str, descriptor: str, *tls: str) -> No
         import uvicorn
         from a2wsgi import WSGIMiddleware
 
-        uvicorn.run(WSGIMiddleware(application), fd=int(descriptor))
+        uvicorn.run(WSGIMiddleware(application), fd=int(descriptor), ws="none")
     else:
         from werkzeug.serving import make_server
 
