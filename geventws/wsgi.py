@@ -260,7 +260,8 @@ def request_of(environ: Environ) -> Request:
     """
     version = environ.get("SERVER_PROTOCOL", "")
     if not version.startswith("HTTP/1."):
-        text = f"a WebSocket is opened over HTTP/1.1, and this request came over {version or 'an unknown protocol'}"
+        came = f"this request came over {version or 'an unknown protocol'}"
+        text = f"{came}, and a WebSocket is opened over HTTP/1.1: have the client, or the proxy in front, speak that"
         raise HandshakeError(text, refusal(505, text))
     try:
         return Request(environ["REQUEST_METHOD"], _target_of(environ), _headers_of(environ), version, environ=environ)

@@ -2,7 +2,8 @@
 
 gunicorn lets a worker that is to end (SIGTERM, a reload, ``max_requests``) finish its requests for as long as
 ``graceful_timeout``. A WebSocket is a request that does not finish by itself: it would be cut off then. `Worker`, or
-the hook that `graceful_close` makes, closes each with 1001 or 1012, and refuses new ones with 503.
+the hook that `graceful_close` makes, closes each with 1001 or 1012, and refuses new ones with 503. On SIGQUIT and
+SIGINT, which end a worker at once, each gets its close frame, and no answer is waited for.
 
 Whether the worker is to make room for another one only the master process knows. It loads the configuration and the
 worker's class anew for each reload; that is counted, in memory that it shares with the workers.
@@ -58,6 +59,17 @@ class _Departure:
         self._load = load
         self._begun = False
 
+    def prepare_for_quick_end(self) -> None:
+        """On SIGQUIT and SIGINT a worker exits as soon as gunicorn's hook ``worker_int`` returns."""
+        worker_int = self._worker.cfg.worker_int
+
+        def close_first(worker: Any) -> None:
+            for ws in drain.open:
+                ws.start_close(self._frame)
+            worker_int(worker)
+
+        self._worker.cfg.set("worker_int", close_first)
+
     def look(self) -> None:
         """Called every second, also after the worker has stopped accepting."""
         if self._begun or self._worker.alive:
@@ -93,6 +105,7 @@ def graceful_close(
 
     def post_worker_init(worker: Any) -> None:
         departure = _Departure(worker, code, reload_code, over, load)
+        departure.prepare_for_quick_end()
         notify = worker.notify
 
         def notify_and_look() -> None:
@@ -124,6 +137,10 @@ class Worker(GeventWorker):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._departure = _Departure(self, self.close_code, self.reload_code, self.close_over, self._load)
+
+    def init_process(self) -> None:
+        self._departure.prepare_for_quick_end()
+        super().init_process()
 
     def notify(self) -> None:
         super().notify()

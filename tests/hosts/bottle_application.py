@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bottle import Bottle, HTTPResponse, request
+from talking import OPTIONS, talk
 
 from geventws import ConnectionClosed, HandshakeError, WebSocket, WebSocketApp, upgrade
 
@@ -17,10 +18,8 @@ def page(room: str) -> str:
 @application.route("/chat/<room>")
 def chat(room: str) -> HTTPResponse:
     try:
-        with upgrade(request.environ, max_size=2**23) as ws:
-            ws.send(room)
-            for message in ws:
-                ws.send(message)
+        with upgrade(request.environ, **OPTIONS) as ws:
+            talk(ws, room)
     except HandshakeError as error:
         return HTTPResponse(error.response.body, error.response.status, error.response.headers.items())
     except ConnectionClosed:

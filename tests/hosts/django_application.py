@@ -10,6 +10,7 @@ from django.core.wsgi import get_wsgi_application
 from django.db import connection
 from django.http import HttpResponse
 from django.urls import path
+from talking import OPTIONS, talk
 
 from geventws import WebSocket
 from geventws.integrations.django import websocket
@@ -28,12 +29,10 @@ def page(request: Any, room: str) -> HttpResponse:
     return HttpResponse(f"the page of {room}")
 
 
-@websocket(max_size=2**23)
+@websocket(**OPTIONS)
 def chat(request: Any, ws: WebSocket, room: str) -> None:
     assert not connection.in_atomic_block
-    ws.send(room)
-    for message in ws:
-        ws.send(message)
+    talk(ws, room)
 
 
 @websocket

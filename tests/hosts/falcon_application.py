@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import falcon
+from talking import OPTIONS, talk
 
 from geventws import ConnectionClosed, HandshakeError, upgrade
 
@@ -18,10 +19,8 @@ class Chat:
     def on_get(self, request: Any, response: Any, room: str) -> None:
         response.status = 101
         try:
-            with upgrade(request.env, max_size=2**23) as ws:
-                ws.send(room)
-                for message in ws:
-                    ws.send(message)
+            with upgrade(request.env, **OPTIONS) as ws:
+                talk(ws, room)
         except ConnectionClosed:
             pass
 

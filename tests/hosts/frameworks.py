@@ -12,7 +12,7 @@ from geventws.wsgi import WebSocketMiddleware
 
 logging.basicConfig(format="%(levelname)s: %(message)s")
 
-NAMES = ("django", "bottle", "falcon", "pyramid")
+NAMES = ("flask", "django", "bottle", "falcon", "pyramid")
 _applications = {name: import_module(f"{name}_application").application for name in NAMES}
 _within = {name: WebSocketMiddleware(application) for name, application in _applications.items()}
 

@@ -7,6 +7,7 @@ from typing import Any
 from pyramid.config import Configurator
 from pyramid.response import Response
 from pyramid.wsgi import wsgiapp
+from talking import OPTIONS, talk
 
 from geventws import WebSocket, WebSocketApp
 
@@ -16,12 +17,10 @@ def page(request: Any) -> Response:
 
 
 def chat(request: Any) -> Any:
-    def talk(ws: WebSocket) -> None:
-        ws.send(request.matchdict["room"])
-        for message in ws:
-            ws.send(message)
+    def handle(ws: WebSocket) -> None:
+        talk(ws, request.matchdict["room"])
 
-    return request.get_response(WebSocketApp(talk, max_size=2**23))
+    return request.get_response(WebSocketApp(handle, **OPTIONS))
 
 
 def fail(ws: WebSocket) -> None:

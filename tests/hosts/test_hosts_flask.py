@@ -24,14 +24,14 @@ def process(
 
 def test_route_has_a_websocket_and_the_session(host: Host) -> None:
     sock = host.connect()
-    sock.sendall(raw_http.request("/chat/one") + wire.frame(wire.TEXT, b"early", key=b"abcd"))
+    sock.sendall(raw_http.request("/visits") + wire.frame(wire.TEXT, b"early", key=b"abcd"))
     response, _ = raw_http.read_response(sock)
     assert response.status == 101
     cookie = response.headers["Set-Cookie"].partition(";")[0]
     sock.close()
     host.wait_for_access()
-    peer = host.open("/chat/two", wire.frame(wire.TEXT, b"early", key=b"abcd"), {"Cookie": cookie})
-    assert peer.read_message() == "two, visit 2"
+    peer = host.open("/visits", wire.frame(wire.TEXT, b"early", key=b"abcd"), {"Cookie": cookie})
+    assert peer.read_message() == "visit 2"
     assert peer.read_message() == "early"
     for size in (0, 126, 500_000):
         peer.binary(b"x" * size)
@@ -41,11 +41,11 @@ def test_route_has_a_websocket_and_the_session(host: Host) -> None:
 
 
 def test_page_is_served_at_the_same_path(host: Host) -> None:
-    assert host.ask(raw_http.plain_request("/chat/one")).body == b"the page of one"
+    assert host.ask(raw_http.plain_request("/visits")).body == b"the page of visits"
 
 
 def test_refused_upgrade_is_an_ordinary_response(host: Host) -> None:
-    response = host.ask(raw_http.request("/chat/one", {"Origin": "https://evil.example"}))
+    response = host.ask(raw_http.request("/visits", {"Origin": "https://evil.example"}))
     assert response.status == 403
     assert response.headers["Set-Cookie"].startswith("session=")
     assert host.wait_for_access().status == "403"

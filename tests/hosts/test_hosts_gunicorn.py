@@ -89,6 +89,18 @@ def test_end_of_the_server_closes_with_1001(start: Start, kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS[::2], ids=str)
+def test_quick_end_of_the_server_closes_with_1001_at_once(start: Start, kind: Kind) -> None:
+    host = start(kind)
+    peers = [host.open("/echo") for _ in range(20)]
+    began = monotonic()
+    host.signal(signal.SIGQUIT)
+    assert {peer.read_close() for peer in peers} == {(1001, "")}
+    assert monotonic() - began < OVER
+    assert host.wait() == 0
+    assert "Traceback" not in host.log
+
+
+@pytest.mark.parametrize("kind", KINDS[::2], ids=str)
 def test_reload_closes_with_1012_and_the_next_worker_serves(start: Start, kind: Kind) -> None:
     host = start(kind)
     clients = [Client(host) for _ in range(CLIENTS if kind == Kind(WORKER) else 20)]
