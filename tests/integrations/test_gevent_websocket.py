@@ -3,11 +3,13 @@ from __future__ import annotations
 import logging
 import zlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from time import monotonic
 from typing import Any, ClassVar
 
 import gevent
 import pytest
+from gevent import socket
 from gevent.pywsgi import WSGIServer
 from tools import raw_http, wire
 from tools.checker import Deflate
@@ -15,6 +17,7 @@ from tools.peer import Peer
 from tools.site import Site, close
 from tools.timing import wait_until
 
+from geventws import connect
 from geventws.integrations.gevent_websocket import (
     Resource,
     WebSocketApplication,
@@ -492,6 +495,25 @@ def test_server_has_its_clients(make_site: Callable[..., Site]) -> None:
     for peer in peers:
         close(peer)
     wait_until(lambda: not site.server.clients)
+
+
+def test_clients_over_a_unix_socket_are_told_apart(tmp_path: Path) -> None:
+    def view(ws: WebSocket) -> None:
+        ws.send(f"{ws.handler.active_client.ws is ws} {len(ws.handler.server.clients)}")
+        echo(ws)
+
+    path = str(tmp_path / "socket")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        server = WebSocketServer(listener, app(view), log=None)
+        server.start()
+        ends = [connect(f"ws+unix:{path}:/") for _ in range(2)]
+        assert [ws.recv(timeout=5) for ws in ends] == ["True 1", "True 2"]
+        server.stop(timeout=1)
+        assert all(ws.wait_closed(timeout=5) for ws in ends)
+        assert [ws.close_code for ws in ends] == [1001, 1001]
+        wait_until(lambda: not server.clients)
 
 
 def test_application_may_give_its_client_attributes(site: Site) -> None:

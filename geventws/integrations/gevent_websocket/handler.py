@@ -68,8 +68,13 @@ class WebSocketHandler(WSGIHandler):
     @property
     def active_client(self) -> Client:
         """The entry of ``server.clients`` for this connection."""
-        client: Client = self.server.clients[self.client_address]
+        client: Client = self.server.clients[self._place]
         return client
+
+    @property
+    def _place(self) -> Any:
+        """The key in ``server.clients``: the address of the peer, where it has one of its own; over unix it has not."""
+        return self.client_address or id(self)
 
     def handle_one_response(self) -> None:
         try:
@@ -124,14 +129,14 @@ class WebSocketHandler(WSGIHandler):
         if not hasattr(self.server, "clients"):  # a WSGIServer
             self.server.clients = {}
         clients = self.server.clients
-        clients[self.client_address] = client
+        clients[self._place] = client
         try:
             run_handler(self._call_application, ws.stream)
         finally:
             ws.closed = True
             self.logger.debug("the WebSocket for %s has ended", self.client_address)
-            if clients.get(self.client_address) is client:
-                del clients[self.client_address]
+            if clients.get(self._place) is client:
+                del clients[self._place]
             self.environ["wsgi.websocket"] = self.websocket = None
 
     def _options(self) -> UpgradeOptions:

@@ -22,7 +22,7 @@ class WebSocketServer(WSGIServer):
             request is served as plain HTTP.
 
     Attributes:
-        clients: a `Client` for each open WebSocket, by the address of the peer.
+        clients: a `Client` for each open WebSocket, by the address of the peer; over a unix socket by a number.
         logger: where the handlers log.
     """
 
