@@ -150,7 +150,7 @@ def test_nothing_behind_a_refused_upgrade_is_read_as_a_request(host: Host, path:
     assert host.wait_for_access().status == "426"
 
 
-@pytest.mark.parametrize("path", ["/echo", "/view", "/view?hidden"])
+@pytest.mark.parametrize("path", ["/echo", "/view?hidden"])
 @pytest.mark.parametrize("field", ["Content-Length", "Transfer-Encoding"])
 def test_upgrade_with_a_body_is_refused_and_nothing_in_or_behind_it_is_read_as_a_request(
     host: Host, path: str, field: str
