@@ -106,6 +106,7 @@ def _wrap(stream: Any, context: SSLContext, server_side: bool, server_hostname: 
     # gevent's SSLSocket works with any context, but what it hands to a standard context's SNI callback has no `context`
     # to set. A TLSStream does that right, and is slower.
     if plain and (isinstance(context, gevent.ssl.SSLContext) or context.sni_callback is None):
+        stream.getpeername()  # raises where a reset has come already, whereupon SSLSocket would forget the descriptor
         return gevent.ssl.SSLSocket(
             sock=stream,
             _context=context,

@@ -16,7 +16,7 @@ import pytest
 from gevent import GreenletExit, socket
 from gevent.socket import wait_read
 from tools import certificates
-from tools.links import set_buffers, tcp_pair, truncate
+from tools.links import reset, set_buffers, tcp_pair, truncate
 
 from geventws.opening import hang_up, receive, send_all
 from geventws.tls import TLSStream, checked_context, default_context, load_certificate, server_name, start_tls
@@ -78,6 +78,18 @@ def read_exactly(stream: Any, size: int) -> bytes:
     while len(data) < size:
         data += receive(stream)
     return data
+
+
+def test_stream_that_was_reset_before_is_closed(sockets: Callable[..., Pair], server_context: Any) -> None:
+    near, far = sockets()
+    reset(near)
+    gevent.socket.wait_read(far.fileno())
+    descriptor = far.fileno()
+    with pytest.raises(OSError, match=r"."):
+        start_tls(far, server_context, server_side=True)
+    assert far.fileno() == -1
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3])
