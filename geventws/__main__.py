@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import gevent
-from gevent import ssl
+from gevent import socket, ssl
 from gevent.event import Event
 
 from . import demo, doctor, handlers
@@ -65,7 +65,7 @@ def _quiet_interrupt() -> Iterator[None]:
 
 def run_demo(options: argparse.Namespace) -> int:
     server = demo.server(options.host, options.port)
-    return _serve(server, options, "the demo is at http://{} (Ctrl-C ends it)")
+    return _serve(server, lambda: f"the demo is at http://{_place(options.host, server.address)} (Ctrl-C ends it)")
 
 
 def run_serve(options: argparse.Namespace) -> int:
@@ -76,11 +76,12 @@ def run_serve(options: argparse.Namespace) -> int:
             handlers.send_to_all(server.clients, message)
 
     handler = _imported(options.handler) if options.handler else broadcast if options.broadcast else handlers.echo
-    scheme = "ws" if options.certfile is None else "wss"
     try:
         server = WebSocketServer(
-            (options.host, options.port),
+            options.listen or (options.host, options.port),
             handler,
+            reuse_port=options.reuse_port,
+            proxy_protocol=options.proxy_protocol,
             certfile=options.certfile,
             keyfile=options.keyfile,
             path=options.path,
@@ -88,12 +89,15 @@ def run_serve(options: argparse.Namespace) -> int:
             subprotocols=options.subprotocol,
             compression=options.compression,
             max_size=options.max_size,
+            max_connections=options.max_connections,
+            max_connections_per_address=options.max_connections_per_address,
+            trusted_proxies=_trusted(options.trusted_proxy),
         )
     except OSError as error:
         raise Failure(f"cannot use {_told(error)}") from error
     except ValueError as error:
         raise Failure(str(error)) from error
-    return _serve(server, options, f"listening on {scheme}://{{}}{options.path or '/'}")
+    return _serve(server, lambda: f"listening on {_url(server, options)}")
 
 
 def run_connect(options: argparse.Namespace) -> int:
@@ -140,7 +144,7 @@ def run_doctor(options: argparse.Namespace) -> int:
     return 0 if well else 1
 
 
-def _serve(server: WebSocketServer, options: argparse.Namespace, line: str) -> int:
+def _serve(server: WebSocketServer, line: Callable[[], str]) -> int:
     """Start the server, say so in one line, and serve until a signal ends it."""
     try:
         server.start()
@@ -149,7 +153,7 @@ def _serve(server: WebSocketServer, options: argparse.Namespace, line: str) -> i
     asked_to_stop = Event()
     watchers = [gevent.signal_handler(number, asked_to_stop.set) for number in (signal.SIGINT, signal.SIGTERM)]
     try:
-        print(line.format(_place(options.host, int(server.address[1]))), flush=True)
+        print(line(), flush=True)
         asked_to_stop.wait()
     finally:
         for watcher in watchers:
@@ -199,8 +203,22 @@ def _told(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _place(host: str, port: int) -> str:
+def _place(host: str, address: Any) -> str:
+    port = address[1]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _url(server: WebSocketServer, options: argparse.Namespace) -> str:
+    scheme = "wss" if server.ssl_enabled else "ws"
+    path = options.path or "/"
+    if server.family == socket.AF_UNIX:
+        return f"{scheme}+unix:{server.address}:{path}"
+    return f"{scheme}://{_place(server.address[0] if options.listen else options.host, server.address)}{path}"
+
+
+def _trusted(words: list[str]) -> int | list[str] | None:
+    """None for no word, the number where it is one, or else the list."""
+    return int(words[0]) if len(words) == 1 and words[0].isdecimal() else words or None
 
 
 def _header(text: str) -> tuple[str, str]:
@@ -254,10 +272,31 @@ def _add_serve(command: argparse.ArgumentParser) -> None:
     handler.add_argument("--broadcast", action="store_true", help="send each message to every client")
     handler.add_argument("handler", nargs="?", metavar="MODULE:HANDLER", help="call HANDLER(ws) for each connection")
     _add_listener(command, 8000)
+    command.add_argument(
+        "--listen",
+        metavar="WHERE",
+        help="in place of host and port: unix:PATH, fd://N (a descriptor), systemd or systemd:NAME (socket activation)",
+    )
+    command.add_argument("--reuse-port", action="store_true", help="let other processes listen at the same port too")
     command.add_argument("--path", help="refuse requests for any other path")
     command.add_argument("--subprotocol", action="append", default=[], metavar="S", help="may be given several times")
     command.add_argument("--compression", action="store_true", help="accept permessage-deflate")
     command.add_argument("--max-size", type=int, default=2**20, metavar="N", help="of a message (default: %(default)s)")
+    command.add_argument("--max-connections", type=int, metavar="N", help="refuse more (default: no limit)")
+    command.add_argument(
+        "--max-connections-per-address", type=int, metavar="N", help="the same for each client (default: no limit)"
+    )
+    command.add_argument(
+        "--trusted-proxy",
+        action="append",
+        default=[],
+        metavar="P",
+        help="whose word on a client's address counts: an address or a network, unix, or how many proxies there are in"
+        " a row; may be given several times",
+    )
+    command.add_argument(
+        "--proxy-protocol", action="store_true", help="each connection begins with a PROXY header of a trusted proxy"
+    )
     command.add_argument("--certfile", metavar="FILE", help="serve TLS with this certificate chain (PEM)")
     command.add_argument("--keyfile", metavar="FILE", help="its private key, where the chain does not hold it")
     command.add_argument(

@@ -15,7 +15,7 @@ from .heartbeat import SHORTEST_TIMER
 from .http11 import Request, RequestParser
 from .hubs import shared
 from .kernels import now, receive
-from .opening import request_timeout, too_late
+from .opening import HeadParser, request_timeout, too_late
 
 logger = logging.getLogger("geventws")
 
@@ -31,6 +31,7 @@ class Arrivals:
         timeout: how long the request may take, in seconds; None for ever.
         arrived: called with the socket, its address, the request and the bytes behind its head.
         refused: called with the socket, its address and the HandshakeError where no request came of it.
+        new_parser: makes what reads a request.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Arrivals:
         timeout: float | None,
         arrived: Callable[[Any, Any, Request, bytes], object],
         refused: Callable[[Any, Any, HandshakeError], object],
+        new_parser: Callable[[], HeadParser[Request]] = RequestParser,
     ) -> None:
         common = shared()
         self._loop = common.hub.loop
@@ -45,6 +47,7 @@ class Arrivals:
         self._timeout = timeout
         self._arrived = arrived
         self._refused = refused
+        self._new_parser = new_parser
         self._waiting: dict[_Arrival, None] = {}
         self._timer: Any = None
 
@@ -53,7 +56,7 @@ class Arrivals:
 
     def add(self, sock: Any, address: Any) -> None:
         """Wait for the request of a connection; the socket is non-blocking, and ours from now on."""
-        arrival = _Arrival(sock, address, self._loop.io(sock.fileno(), _READ))
+        arrival = _Arrival(sock, address, self._loop.io(sock.fileno(), _READ), self._new_parser())
         self._waiting[arrival] = None
         arrival.watcher.start(self._on_readable, arrival)
         if self._timer is None and self._timeout is not None:
@@ -127,9 +130,9 @@ class _Arrival:
 
     __slots__ = ("address", "came_at", "parser", "sock", "watcher")
 
-    def __init__(self, sock: Any, address: Any, watcher: Any) -> None:
+    def __init__(self, sock: Any, address: Any, watcher: Any, parser: HeadParser[Request]) -> None:
         self.sock = sock
         self.address = address
         self.watcher = watcher
-        self.parser = RequestParser()
+        self.parser = parser
         self.came_at = now()

@@ -11,8 +11,8 @@ from .exceptions import HandshakeError
 from .frames import CloseFrame
 from .http11 import refusal
 from .kernels import now
+from .limits import RETRY_AFTER
 from .protocol import State
-from .upgrader import RETRY_AFTER
 from .websocket import WebSocket
 
 

@@ -9,16 +9,20 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from .exceptions import HandshakeError
 from .frames import Buffer
 from .headers import COMMON_NAMES, FORBIDDEN, WHITESPACE, Headers, HeadersLike, check_text, is_token
 
+if TYPE_CHECKING:
+    from .proxy_protocol import ProxyHeader
+
 MAX_HEAD_SIZE = 16384
 MAX_HEAD_LINES = 128
 
 _TEXT = bytes(byte for byte in range(256) if chr(byte) not in FORBIDDEN)
+_MAPPED = "::ffff:"  # how a socket for IPv6 shows the addresses of IPv4 (RFC 4291 section 2.5.5.2)
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -34,10 +38,12 @@ class Request:
         version: "HTTP/1.1", or "HTTP/1." and another digit where a client sent that.
         user: who the peer is, for the application to set.
         data: whatever else the application wants to keep with the request.
-        remote_address: the address at the other end of the request's socket; None before there is one.
+        remote_address: the address at the other end of the request's socket, or the one that a PROXY header tells; None
+            before there is one.
         peer_certificate: the certificate that was shown there in TLS, as the dict of ssl's getpeercert; empty where
             it was not verified, None where there was none.
         environ: the WSGI environment, where a WSGI server has read the request, else None.
+        proxy_header: the PROXY header in front of the request, where a server expects one, else None.
 
     Raises ValueError where the method, the target or the version is not valid; `serialize` checks them again.
     """
@@ -51,6 +57,7 @@ class Request:
     remote_address: Any
     peer_certificate: dict[str, Any] | None
     environ: dict[str, Any] | None
+    proxy_header: ProxyHeader | None
 
     def __init__(
         self,
@@ -63,6 +70,7 @@ class Request:
         remote_address: Any = None,
         peer_certificate: dict[str, Any] | None = None,
         environ: dict[str, Any] | None = None,
+        proxy_header: ProxyHeader | None = None,
     ) -> None:
         self.method = method
         self.target = target
@@ -73,6 +81,8 @@ class Request:
         self.remote_address = remote_address
         self.peer_certificate = peer_certificate
         self.environ = environ
+        self.proxy_header = proxy_header
+        self._client_address: str | None = None
         self._check()
 
     @property
@@ -84,6 +94,21 @@ class Request:
     def query(self) -> str:
         """What follows the first question mark of the target, as it was sent; "" where there is none."""
         return self._resource().partition("?")[2]
+
+    @property
+    def client_address(self) -> str | None:
+        """The IP address of the client: what trusted proxies tell, or else that of `remote_address`.
+
+        None over a unix socket. It may be set.
+        """
+        if self._client_address is not None or not isinstance(self.remote_address, tuple):
+            return self._client_address
+        host: str = self.remote_address[0]
+        return host.removeprefix(_MAPPED) if "." in host else host
+
+    @client_address.setter
+    def client_address(self, address: str | None) -> None:
+        self._client_address = address
 
     def serialize(self) -> bytes:
         """The head as it is sent."""

@@ -12,13 +12,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from gevent import Timeout
-from gevent.socket import wait_read, wait_write
+from gevent.socket import MSG_PEEK, wait_read, wait_write
 
 from .exceptions import HandshakeError
 from .frames import Buffer
 from .http11 import refusal
 from .hubs import let_hub_run
 from .kernels import now
+from .proxy_protocol import ProxyHeader, ProxyHeaderParser
 from .transport import half_close
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ Head = TypeVar("Head", covariant=True)
 
 class HeadParser(Protocol[Head]):
     """What `read_head` needs of `http11.RequestParser` and `http11.ResponseParser`."""
+
+    @property
+    def rest(self) -> bytes: ...
 
     def feed(self, data: bytes) -> Head | None: ...
 
@@ -113,11 +117,11 @@ def introduce(request: Request, sock: Any) -> None:
         request.peer_certificate = sock.getpeercert()
 
 
-def receive(sock: Any, size: int = _CHUNK) -> bytes:
-    """Wait for the next bytes, at most so many; b"" at the end of the stream."""
+def receive(sock: Any, size: int = _CHUNK, *flags: int) -> bytes:
+    """Wait for the next bytes, at most so many; b"" at the end of the stream. ``flags`` are those of a plain socket."""
     while True:
         try:
-            data: bytes = sock.recv(size)
+            data: bytes = sock.recv(size, *flags)
             return data
         except (BlockingIOError, SSLWantReadError):
             wait_read(sock.fileno())
@@ -155,6 +159,20 @@ def read_head(sock: Any, parser: HeadParser[Head]) -> Head | None:
         head = parser.feed(data)
         if head is not None:
             return head
+    return None
+
+
+def read_proxy_header(sock: Any) -> ProxyHeader | None:
+    """The PROXY header at the begin of a plain stream; None where the stream ends before. Raises InvalidProxyHeader.
+
+    What follows it stays in the socket, for TLS or whoever reads on.
+    """
+    parser = ProxyHeaderParser()
+    while data := receive(sock, _CHUNK, MSG_PEEK):
+        header = parser.feed(data)
+        sock.recv(len(data) - len(parser.rest))
+        if header is not None:
+            return header
     return None
 
 

@@ -10,6 +10,7 @@ from .deflate import PerMessageDeflate
 
 if TYPE_CHECKING:
     from .exceptions import HandshakeError
+    from .forwarding import TrustedProxy
     from .handshake import Origins, SelectSubprotocol
     from .http11 import Request, Response
     from .websocket import WebSocket
@@ -85,6 +86,8 @@ class UpgradeOptions(ConnectionOptions, total=False):
     process_request: Callable[[Request], Response | None] | None
     process_response: Callable[[Request, Response], Response | None] | None
     on_handshake_error: Callable[[HandshakeError, Request | None], Response | None] | None
+    trusted_proxies: int | Iterable[TrustedProxy] | None
+    forwarded_header: str
     websocket_class: type[WebSocket]
     open_timeout: float | None
     masking_keys: None
@@ -95,6 +98,7 @@ class UpgraderOptions(UpgradeOptions, total=False):
 
     track_clients: bool
     max_connections: int | None
+    max_connections_per_address: int | None
 
 
 def connection_options(

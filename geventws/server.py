@@ -23,9 +23,11 @@ from .exceptions import HandshakeError
 from .frames import CloseCode, CloseFrame
 from .handlers import Handler, run_handler
 from .http11 import Request, RequestParser
+from .inherited import inherited_socket, is_inherited
 from .kernels import now
-from .opening import Deadline, read_head, request_timeout
-from .options import check_wait
+from .opening import Deadline, read_head, read_proxy_header, request_timeout
+from .options import check_wait, checked_switch
+from .proxy_protocol import InvalidProxyHeader, ProxiedRequestParser, ProxyHeader
 from .tls import checked_context, load_certificate, start_tls
 from .upgrader import Clients, Upgrader
 from .websocket import WebSocket
@@ -42,6 +44,8 @@ _TCP = (socket.AF_INET, socket.AF_INET6)
 _UNIX = "unix:"
 _ALL_ADDRESSES = (":", "*:")
 _NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
+_GONE_ALREADY = (errno.ECONNABORTED, errno.EPROTO, errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTUNREACH)
+"""With what accept(2) fails where the connection that it would return has failed."""
 
 
 class _Serving(gevent.Greenlet):  # type: ignore[type-arg]
@@ -61,7 +65,9 @@ class WebSocketServer(StreamServer):
     Args:
         listener: where to listen, as for gevent's StreamServer: an address such as ``("127.0.0.1", 8000)``, or for all
             addresses, of IPv6 as well, ``("", 8000)``, ``":8000"`` or 8000; a listening socket of gevent's or the
-            standard library's; or ``"unix:/path/of/a/socket"``.
+            standard library's; ``"unix:/path/of/a/socket"``; or one that the process is started with: ``"fd://3"`` by
+            its descriptor, ``"systemd"`` or ``"systemd:name"`` where systemd passes one or several (see
+            `inherited.systemd_sockets`).
         handler: what to run. A subclass may have a method of this name instead.
         spawn: "default" (a greenlet for each connection), a number (the most connections at once), a gevent Pool, or a
             function such as `gevent.spawn_raw`.
@@ -69,6 +75,11 @@ class WebSocketServer(StreamServer):
         ssl_context: makes it a TLS server; a context of gevent's or the standard library's.
         certfile: the same, with this certificate chain (a PEM file) in place of a context,
         keyfile: and its private key, where the chain's file does not hold it.
+        reuse_port: whether other processes may listen at the same address (SO_REUSEPORT), which each get a share of the
+            connections. All of them have to say so, and be of the same user.
+        proxy_protocol: whether each connection begins with a PROXY header of HAProxy's, of version 1 or 2, in front of
+            TLS too. The address that it tells is the connection's ``remote_address``. Needs ``trusted_proxies``; who is
+            not one of these is turned away.
         options: those of `Upgrader`. Its ``open_timeout`` is one deadline over TLS and the request.
 
     Raises ValueError or TypeError where an argument makes no sense, OSError where the certificate cannot be read.
@@ -79,6 +90,8 @@ class WebSocketServer(StreamServer):
     """
 
     _spawn = _Serving.spawn
+    max_delay = 0.5
+    """How long it waits at most before it tries to accept again, where that has failed, in seconds."""
     stop_timeout = 5
     """How long `stop` waits for the handlers by default, in seconds."""
 
@@ -92,6 +105,8 @@ class WebSocketServer(StreamServer):
         ssl_context: SSLContext | None = None,
         certfile: str | os.PathLike[str] | None = None,
         keyfile: str | os.PathLike[str] | None = None,
+        reuse_port: bool = False,
+        proxy_protocol: bool = False,
         **options: Unpack[UpgraderOptions],
     ) -> None:
         if handler is not None:
@@ -102,6 +117,10 @@ class WebSocketServer(StreamServer):
             raise ValueError("spawn=None would run the handlers in the hub, where nothing can wait")
         self._upgrader = Upgrader(**options)
         self._ssl_context = _server_context(ssl_context, certfile, keyfile)
+        self._proxies = self._upgrader.trusted_proxies if checked_switch("proxy_protocol", proxy_protocol) else None
+        if proxy_protocol and self._proxies is None:
+            raise ValueError("proxy_protocol needs trusted_proxies: those whose PROXY headers are believed")
+        self._reuse_port = checked_switch("reuse_port", reuse_port)
         # What runs now: each connection's greenlet, and its WebSocket once there is one.
         self._connections: dict[Any, WebSocket | None] = {}
         self._arrivals: Arrivals | None = None
@@ -111,6 +130,8 @@ class WebSocketServer(StreamServer):
         self._kind = (-1, -1, -1)
         self._accept_delay: float = self.min_delay
         super().__init__(listener, backlog=backlog, spawn=spawn)
+        if reuse_port:
+            self._check_reuse_port()
 
     @property
     def clients(self) -> Clients:
@@ -123,6 +144,8 @@ class WebSocketServer(StreamServer):
     # Listening
 
     def set_listener(self, listener: Any) -> None:
+        if is_inherited(listener):
+            listener = inherited_socket(listener)
         if isinstance(listener, str) and listener.startswith(_UNIX):
             self.family = socket.AF_UNIX
             self.address = listener.removeprefix(_UNIX)
@@ -136,10 +159,21 @@ class WebSocketServer(StreamServer):
             # It is accepted from in the hub, until nobody waits any more.
             listener.setblocking(False)
 
+    def _check_reuse_port(self) -> None:
+        if hasattr(self, "socket") or self.family not in _TCP:
+            self.close()
+            raise ValueError("reuse_port is for a host and a port to listen at")
+        if not hasattr(socket, "SO_REUSEPORT"):
+            raise ValueError("reuse_port: this system has no SO_REUSEPORT")
+
     def init_socket(self) -> None:
         fresh = not hasattr(self, "socket")
-        if fresh and self.family == socket.AF_UNIX:
-            _remove_stale_socket(self.address)
+        if fresh:
+            if self.family == socket.AF_UNIX:
+                _remove_stale_socket(self.address)
+            self.socket = self.get_listener(self.address, self.backlog, self.family, self._reuse_port)
+            self.address = self.socket.getsockname()
+            self._make_socket_stdlib(True)  # type: ignore[attr-defined]
         super().init_socket()
         self._kind = (int(self.socket.family), int(self.socket.type), self.socket.proto)
         if self.family in _TCP:
@@ -148,14 +182,16 @@ class WebSocketServer(StreamServer):
             self._own_path = self.address
 
     @classmethod
-    def get_listener(cls, address: Any, backlog: int | None = None, family: int | None = None) -> Any:
+    def get_listener(
+        cls, address: Any, backlog: int | None = None, family: int | None = None, reuse_port: bool = False
+    ) -> Any:
         """A listening socket; the error of a failure names the address."""
         try:
-            return _listen(address, cls.backlog if backlog is None else backlog, family, cls.reuse_addr)
+            return _listen(address, cls.backlog if backlog is None else backlog, family, cls.reuse_addr, reuse_port)
         except OSError as error:
             # gevent takes "all addresses" for those of IPv6, which stand for IPv4 as well, where there is IPv6.
             if family == socket.AF_INET6 and not address[0] and error.errno in _NO_IPV6:
-                return cls.get_listener(address, backlog, socket.AF_INET)
+                return cls.get_listener(address, backlog, socket.AF_INET, reuse_port)
             raise
 
     def close(self) -> None:
@@ -176,14 +212,15 @@ class WebSocketServer(StreamServer):
         except OSError as error:
             if self.is_fatal_error(error):
                 raise
-            if error.errno != errno.ECONNABORTED:
+            if error.errno not in _GONE_ALREADY:
                 self._pause_accepting(error)
             return None
         self._accept_delay = self.min_delay
         sock = _socket.socket(*self._kind, descriptor)
         sock.settimeout(0)
         if self._kind[0] in _TCP:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with suppress(OSError):  # macOS refuses it where the peer has gone
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return sock, address
 
     def _pause_accepting(self, error: OSError) -> None:
@@ -200,18 +237,26 @@ class WebSocketServer(StreamServer):
 
     def do_handle(self, sock: Any, address: Any) -> None:
         """In the hub: wait for the request, or leave that to a greenlet where TLS comes first or a pool counts them."""
+        if self._proxies is not None and not self._proxies.trust_peer(address):
+            logger.warning("turned the connection from %r away: it is not a trusted proxy's", address)
+            sock.close()
+            return
         if self.pool is not None or self.ssl_enabled:
             super().do_handle(sock, address)
             return
         if self._arrivals is None:
-            self._arrivals = Arrivals(self._upgrader.open_timeout, self._arrived, self._refused)
+            new_parser = RequestParser if self._proxies is None else ProxiedRequestParser
+            self._arrivals = Arrivals(self._upgrader.open_timeout, self._arrived, self._refused, new_parser)
         self._arrivals.add(sock, address)
 
     def _arrived(self, sock: Any, address: Any, request: Request, head: bytes) -> None:
-        request.remote_address = address
+        request.remote_address = _told_address(request.proxy_header, address)
         self._begin(address, sock, self._upgrader.upgrade, request, sock, head)
 
     def _refused(self, sock: Any, address: Any, error: HandshakeError) -> None:
+        if isinstance(error, InvalidProxyHeader):
+            _turn_away(sock, address, error)
+            return
         self._begin(address, sock, self._upgrader.refuse, sock, error)
 
     def _begin(self, address: Any, sock: Any, opening: Callable[..., WebSocket | None], *arguments: Any) -> None:
@@ -245,10 +290,14 @@ class WebSocketServer(StreamServer):
         """Read the request and answer it; None where no WebSocket comes of it."""
         parser = RequestParser()
         stream, secured = sock, self._ssl_context is None
-        ws = None
+        ws = header = None
         try:
             try:
                 with Deadline(self._upgrader.open_timeout, "the request"):
+                    if self._proxies is not None:
+                        header = read_proxy_header(sock)
+                        if header is None:
+                            return None
                     if self._ssl_context is not None:
                         stream = start_tls(sock, self._ssl_context, server_side=True)
                         secured = True
@@ -258,8 +307,11 @@ class WebSocketServer(StreamServer):
                     raise
                 raise request_timeout(str(error)) from None
             if request is not None:
-                request.remote_address = address
+                request.proxy_header = header
+                request.remote_address = _told_address(header, address)
                 ws = self._upgrader.upgrade(request, stream, parser.rest)
+        except InvalidProxyHeader as error:
+            _turn_away(sock, address, error)
         except HandshakeError as error:
             self._upgrader.refuse(stream, error)
         except OSError as error:
@@ -328,11 +380,25 @@ def _server_context(
     return made
 
 
-def _listen(address: Any, backlog: int, family: int | None, reuse_address: int | None) -> socket.socket:
+def _told_address(header: ProxyHeader | None, address: Any) -> Any:
+    """The address of the client as a PROXY header tells it, or else that of the connection's other end."""
+    return address if header is None or header.source is None else header.source
+
+
+def _turn_away(sock: Any, address: Any, error: InvalidProxyHeader) -> None:
+    logger.warning("turned the connection from %r away: %s", address, error)
+    sock.close()
+
+
+def _listen(
+    address: Any, backlog: int, family: int | None, reuse_address: int | None, reuse_port: bool
+) -> socket.socket:
     sock = socket.socket(family or socket.AF_INET, socket.SOCK_STREAM)
     try:
         if reuse_address is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, reuse_address)
+        if reuse_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind(address)
         sock.listen(backlog)
     except OSError as error:

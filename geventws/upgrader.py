@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Set
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .deflate import PerMessageDeflate
 from .exceptions import HandshakeError
+from .forwarding import TrustedProxies, TrustedProxy
 from .frames import Side
 from .handshake import Agreement, Origins, SelectSubprotocol, ServerHandshake, is_upgrade, protected_headers
 from .http11 import Request, Response, http_date, is_target, refusal
+from .limits import Limits, Place
 from .opening import Deadline, hang_up, introduce, send_all, try_to_send
 from .options import (
     checked_class,
@@ -31,13 +34,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("geventws")
 
-RETRY_AFTER = 5
-"""What the Retry-After header of a 503 says, in seconds."""
-
 ProcessRequest = Callable[[Request], Response | None]
 ProcessResponse = Callable[[Request, Response], Response | None]
 OnHandshakeError = Callable[[HandshakeError, Request | None], Response | None]
 Take = Callable[[Response], tuple[Any, bytes]]
+OnClosed = Callable[[WebSocket], None]
 
 
 class Clients(Set[WebSocket]):
@@ -80,7 +81,7 @@ class Upgrader:
         compression: True or a PerMessageDeflate accepts permessage-deflate (RFC 7692).
         process_request: called with each valid opening handshake, and with each plain HTTP request. A Response that it
             returns is the answer: a refusal, or for plain HTTP, say, that of a health check. On None things go on: a
-            plain HTTP request gets 426. It finds ``request.remote_address`` and ``request.peer_certificate``, and what
+            plain HTTP request gets 426. It finds ``request.client_address`` and ``request.peer_certificate``, and what
             it puts into ``request.user`` and ``request.data`` the handler finds as ``ws.request.user`` and ``ws.data``.
         process_response: called with the request and the 101 that will answer it; may add headers, or return another
             Response with status 101. What the handshake itself needs must stay as it is.
@@ -88,6 +89,13 @@ class Upgrader:
             where that could not even be read; returns the Response to send in place of ``error.response``, or None.
         track_clients: whether `clients` holds the connections.
         max_connections: how many connections there may be at once, those being opened included. Beyond it there is 503.
+        max_connections_per_address: how many of them from one client's address; those of one /64 of IPv6 count as one
+            address, and a client without an address, behind a unix socket, is not counted. Beyond it there is 429.
+        trusted_proxies: the reverse proxies that are believed what they tell of a client's address, which is then
+            ``request.client_address``: how many there are in a row, or a list of addresses and networks, "unix" for
+            those that come through a unix socket; see `forwarding.TrustedProxies`.
+        forwarded_header: where they tell it: X-Forwarded-For, "Forwarded" (RFC 7239), or another header that has an
+            address or a list of them.
         websocket_class: what to make, a subclass of WebSocket.
         open_timeout: how long writing the answer may take, in seconds; for `WebSocketServer` also how long TLS and the
             request may take. None for ever.
@@ -114,6 +122,9 @@ class Upgrader:
         on_handshake_error: OnHandshakeError | None = None,
         track_clients: bool = True,
         max_connections: int | None = None,
+        max_connections_per_address: int | None = None,
+        trusted_proxies: int | Iterable[TrustedProxy] | None = None,
+        forwarded_header: str = "X-Forwarded-For",
         websocket_class: type[WebSocket] = WebSocket,
         open_timeout: float | None = 10,
         masking_keys: None = None,
@@ -126,9 +137,8 @@ class Upgrader:
         self._process_response = checked_function("process_response", process_response)
         self._on_handshake_error = checked_function("on_handshake_error", on_handshake_error)
         self._track_clients = checked_switch("track_clients", track_clients)
-        if max_connections is not None:
-            checked_count("max_connections", max_connections, 1)
-        self._max_connections = max_connections
+        self._limits = _limits(max_connections, max_connections_per_address)
+        self.trusted_proxies = None if trusted_proxies is None else TrustedProxies(trusted_proxies, forwarded_header)
         self._websocket_class = checked_class("websocket_class", websocket_class, WebSocket)
         self.open_timeout = checked_timeout("open_timeout", open_timeout)
         self._options = connection_options("Upgrader", options)
@@ -140,8 +150,6 @@ class Upgrader:
             deflate=self._deflate,
         )
         self.clients = Clients()
-        self._open = 0
-        self._opening = 0
 
     def should_handle(self, request: Request) -> bool:
         """Whether there is a WebSocket at the request's path; to be overridden."""
@@ -183,21 +191,31 @@ class Upgrader:
         Returns the WebSocket; or the Response with which the request was refused, or answered by ``process_request``,
         for the server to send; or None where the client has gone away.
         """
-        self._opening += 1
+        if self.trusted_proxies is not None:
+            request.client_address = self.trusted_proxies.client_address(request)
+        if self._limits is None:
+            return self._open(request, take, self._closed)
+        place = self._limits.enter(request.client_address)
+        ws = None
         try:
-            response, agreement = self._answer(request)
-            if agreement is None:
-                return response
-            sock, head = take(response)
-            try:
-                if self._send(sock, response):
-                    return self._make(sock, agreement, request, response, head)
-            except BaseException:
-                sock.close()
-                raise
-            return None
+            ws = self._open(request, take, partial(self._left, place))
         finally:
-            self._opening -= 1
+            if not isinstance(ws, WebSocket):
+                place.leave()
+        return ws
+
+    def _open(self, request: Request, take: Take, on_closed: OnClosed) -> WebSocket | Response | None:
+        response, agreement = self._answer(request)
+        if agreement is None:
+            return response
+        sock, head = take(response)
+        try:
+            if self._send(sock, response):
+                return self._make(sock, agreement, request, response, head, on_closed)
+        except BaseException:
+            sock.close()
+            raise
+        return None
 
     def refuse(self, sock: Any, error: HandshakeError, request: Request | None = None) -> None:
         """Answer a request that cannot be read, or is not accepted, with the error's response; closes the socket."""
@@ -234,9 +252,8 @@ class Upgrader:
             text = "there is no WebSocket here"
             raise HandshakeError(text, refusal(404, text))
         self._handshake.check(request)
-        if self._max_connections is not None and self._open + self._opening > self._max_connections:
-            text = f"the server has its {self._max_connections} connections"
-            raise HandshakeError(text, refusal(503, text, [("Retry-After", str(RETRY_AFTER))]))
+        if self._limits is not None:
+            self._limits.check(request.client_address)
 
     def _processed(self, request: Request) -> Response | None:
         if self._process_request is None:
@@ -291,7 +308,15 @@ class Upgrader:
             return False
         return True
 
-    def _make(self, sock: Any, agreement: Agreement, request: Request, response: Response, head: bytes) -> WebSocket:
+    def _make(
+        self,
+        sock: Any,
+        agreement: Agreement,
+        request: Request,
+        response: Response,
+        head: bytes,
+        on_closed: OnClosed,
+    ) -> WebSocket:
         ws = self._websocket_class(
             sock,
             Side.SERVER,
@@ -301,16 +326,26 @@ class Upgrader:
             head=head,
             settings=self._deflate,
             options=self._options,
-            on_closed=self._closed,
+            on_closed=on_closed,
         )
-        self._open += 1
         if self._track_clients:
             self.clients._websockets.add(ws)
         return ws
 
     def _closed(self, ws: WebSocket) -> None:
-        self._open -= 1
         self.clients._websockets.discard(ws)
+
+    def _left(self, place: Place, ws: WebSocket) -> None:
+        place.leave()
+        self._closed(ws)
+
+
+def _limits(total: int | None, per_address: int | None) -> Limits | None:
+    """None where nothing is limited, so that nothing is counted."""
+    for name, most in (("max_connections", total), ("max_connections_per_address", per_address)):
+        if most is not None:
+            checked_count(name, most, 1)
+    return None if total is None and per_address is None else Limits(total, per_address)
 
 
 def _checked_path(path: str | None) -> str | None:

@@ -86,6 +86,14 @@ class WebSocket(SendingConnection):
         return self._protocol.state
 
     @property
+    def client_address(self) -> str | None:
+        """The IP address of the client, on a server: what trusted proxies tell, or else that of `remote_address`.
+
+        None over a unix socket.
+        """
+        return self.request.client_address
+
+    @property
     def environ(self) -> dict[str, Any] | None:
         """The WSGI environment of the request, None where no WSGI server has read it."""
         return self.request.environ

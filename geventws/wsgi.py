@@ -39,7 +39,7 @@ _SAFE = "/!$&'()*+,;=:@~"
 """What may stand in a path as it is besides letters, digits and -._ (RFC 3986 section 3.3)."""
 _HOP_BY_HOP = ("connection", "upgrade")
 _SERVER = "geventws.server"
-_FOR_APPLICATIONS = ("max_connections", "track_clients")
+_FOR_APPLICATIONS = ("max_connections", "max_connections_per_address", "track_clients")
 
 
 class WebSocketApp:
@@ -91,7 +91,7 @@ def upgrade(
         environ: the WSGI environment.
         start_response: the server's function, which gets the status 101 for its access log. Without it, the log has
             the status with which the view answers later.
-        options: those of `Upgrader`, but ``max_connections`` and ``track_clients``.
+        options: those of `Upgrader`, but ``max_connections``, ``max_connections_per_address`` and ``track_clients``.
 
     Raises:
         HandshakeError: the request is refused, or is no opening handshake; `respond` sends the error's ``response``.

@@ -65,6 +65,25 @@ def test_a_request_has_defaults() -> None:
     assert (request.remote_address, request.peer_certificate) == (None, None)
 
 
+@pytest.mark.parametrize(
+    "remote, expected",
+    [
+        (None, None),
+        ("", None),
+        ("/run/socket", None),
+        (("192.0.2.1", 5), "192.0.2.1"),
+        (("2001:db8::1", 5, 0, 0), "2001:db8::1"),
+        (("::ffff:192.0.2.1", 5, 0, 0), "192.0.2.1"),
+        (("::ffff:1", 5, 0, 0), "::ffff:1"),
+    ],
+)
+def test_the_client_is_the_other_end_unless_it_is_told(remote: Any, expected: str | None) -> None:
+    request = Request(remote_address=remote)
+    assert request.client_address == expected
+    request.client_address = "192.0.2.9"
+    assert request.client_address == "192.0.2.9"
+
+
 def test_a_request_keeps_the_headers_and_the_data_it_is_given() -> None:
     headers, data = Headers(), {"room": 1}
     request = Request(headers=headers, user="me", data=data, remote_address="::1", peer_certificate={})

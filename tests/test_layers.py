@@ -9,13 +9,12 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "geventws"
 CORE = ["version", "exceptions", "kernels", "frames", "headers", "http11", "body", "url"]
-CORE += ["deflate", "compression", "handshake", "protocol"]
-SHELL = ["switching", "transport", "heartbeat", "offload", "hubs", "options", "connection", "sending"]
+CORE += ["proxy_protocol", "forwarding", "deflate", "compression", "handshake", "protocol"]
 SHELL = ["switching", "transport", "heartbeat", "offload", "hubs", "options", "connection", "sending"]
 SHELL += ["rawfile", "files", "websocket"]
 SHELL += ["opening", "arrivals", "tls", "dial", "socks", "proxy", "environment", "client"]
-SHELL += ["retry", "outbox", "reconnection", "upgrader"]
-SHELL += ["stream", "handlers", "server", "hosts", "draining", "wsgi"]
+SHELL += ["retry", "outbox", "reconnection", "limits", "upgrader"]
+SHELL += ["stream", "handlers", "inherited", "server", "hosts", "draining", "wsgi"]
 SHELL += ["integrations", "demo", "console", "inspection", "doctor", "__main__"]
 ORDER = CORE + SHELL
 IO = {"gevent", "greenlet", "socket", "_socket", "ssl", "select", "selectors", "threading", "asyncio"}

@@ -501,16 +501,19 @@ def test_refused_upgrade_is_an_error_with_the_response_to_give(site: Site) -> No
     assert plain.headers["Connection"] == "upgrade, close"
 
 
-@pytest.mark.parametrize("name", ["max_connections", "track_clients"])
+FOR_MANY_CONNECTIONS = ["max_connections", "max_connections_per_address", "track_clients"]
+
+
+@pytest.mark.parametrize("name", FOR_MANY_CONNECTIONS)
 def test_options_for_many_connections_are_a_type_error(name: str) -> None:
     with pytest.raises(TypeError, match=name):
         upgrade({}, **{name: 1})  # type: ignore[arg-type]
 
 
 def test_type_checkers_know_the_options_of_upgrade() -> None:
-    known = set(Upgrader.__init__.__kwdefaults__ or {}) - {"max_connections", "track_clients"}
+    known = set(Upgrader.__init__.__kwdefaults__ or {}) - set(FOR_MANY_CONNECTIONS)
     assert known <= set(UpgradeOptions.__annotations__)
-    assert not {"max_connections", "track_clients"} & set(UpgradeOptions.__annotations__)
+    assert not set(FOR_MANY_CONNECTIONS) & set(UpgradeOptions.__annotations__)
 
 
 # WebSocketMiddleware

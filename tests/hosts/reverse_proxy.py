@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from gevent import socket
 from gevent.subprocess import DEVNULL, Popen
-from host_process import Host
 from tools import raw_http
 from tools.peer import Peer
 
 _PAGE = Path(__file__).parents[2] / "docs" / "deployment.md"
+_SECTIONS = {"nginx": "nginx", "haproxy": "HAProxy"}
 _NGINX = """\
 daemon off;
 pid {folder}/nginx.pid;
@@ -34,9 +34,10 @@ http {{
 """
 
 
-def shown(language: str) -> str:
-    """The configuration that the page has in this language."""
-    [block] = re.findall(rf"^```{language}\n(.*?)^```$", _PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+def shown(language: str, section: str) -> str:
+    """The configuration that a section of the page has in this language."""
+    _, _, text = _PAGE.read_text(encoding="utf-8").partition(f"\n## {section}\n")
+    [block] = re.findall(rf"^```{language}\n(.*?)^```$", text.partition("\n## ")[0], re.MULTILINE | re.DOTALL)
     return str(block)
 
 
@@ -46,24 +47,29 @@ def replaced(text: str, old: str, new: str) -> str:
 
 
 class ReverseProxy:
-    """A running proxy; a context manager that ends it. ``changes`` are made to its configuration, which is shown."""
+    """A running proxy; a context manager that ends it.
 
-    def __init__(self, name: str, folder: Path, host: Host, changes: dict[str, str] | None = None) -> None:
+    ``changes`` are made to its configuration, which a section of the page shows, by default that of its name.
+    """
+
+    def __init__(
+        self, name: str, port: int, folder: Path, changes: dict[str, str] | None = None, section: str | None = None
+    ) -> None:
         program = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
         if program is None:
             pytest.skip(f"needs {name}")
         self._log = folder / f"{name}.log"
-        self._sockets: list[Any] = []
+        self.sockets: list[Any] = []
         config = folder / f"{name}.conf"
-        text = replaced(shown(name), "127.0.0.1:8000", f"127.0.0.1:{host.port}")
+        text = replaced(shown(name, section or _SECTIONS[name]), "127.0.0.1:8000", f"127.0.0.1:{port}")
         for old, new in (changes or {}).items():
             text = replaced(text, old, new)
         with socket.create_server(("127.0.0.1", 0)) as listener:
-            self._address = listener.getsockname()
+            self.address = listener.getsockname()
             number = listener.fileno()
             environment = dict(os.environ)
             if name == "nginx":
-                place = f"127.0.0.1:{self._address[1]}"
+                place = f"127.0.0.1:{self.address[1]}"
                 config.write_text(_NGINX.format(folder=folder, site=replaced(text, "127.0.0.1:80;", f"{place};")))
                 environment["NGINX"] = f"{number};"  # the listening sockets that it inherits
                 command = [program, "-c", str(config), "-p", str(folder), "-e", "stderr"]
@@ -87,14 +93,14 @@ class ReverseProxy:
             self._process.wait()
 
     def hang_up(self) -> None:
-        for sock in self._sockets:
+        for sock in self.sockets:
             sock.close()
-        self._sockets.clear()
+        self.sockets.clear()
 
     @property
     def place(self) -> str:
         """Its host and port."""
-        return f"127.0.0.1:{self._address[1]}"
+        return f"127.0.0.1:{self.address[1]}"
 
     @property
     def log(self) -> str:
@@ -112,7 +118,7 @@ class ReverseProxy:
         return peer
 
     def _exchange(self, data: bytes) -> tuple[Any, bytes, Any]:
-        sock = socket.create_connection(self._address)
-        self._sockets.append(sock)
+        sock = socket.create_connection(self.address)
+        self.sockets.append(sock)
         sock.sendall(data)
         return *raw_http.read_response(sock, timeout=10), sock

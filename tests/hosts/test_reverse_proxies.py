@@ -50,7 +50,7 @@ def host(process: Host) -> Iterator[Host]:
 def running(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, process: Host
 ) -> Iterator[ReverseProxy]:
-    with ReverseProxy(request.param, tmp_path_factory.mktemp("proxy"), process) as proxy:
+    with ReverseProxy(request.param, process.port, tmp_path_factory.mktemp("proxy")) as proxy:
         yield proxy
 
 
@@ -88,9 +88,24 @@ def test_trusted_proxy_says_what_host_the_site_has(host: Host, proxy: ReversePro
 
 
 def test_address_is_what_the_proxy_saw_and_not_what_the_client_says(host: Host, proxy: ReverseProxy) -> None:
-    peer = proxy.open("/address", headers={"X-Forwarded-For": "6.6.6.6"})
-    assert peer.read_message() == "127.0.0.1"
+    for path in ("/address", "/client"):
+        peer = proxy.open(path, headers={"X-Forwarded-For": "6.6.6.6"})
+        assert peer.read_message() == "127.0.0.1"
+        peer.finish_close()
+
+
+@pytest.mark.parametrize("path", ["/behind-two", "/listed"])
+def test_who_comes_to_a_first_trusted_proxy_is_the_client(host: Host, proxy: ReverseProxy, path: str) -> None:
+    peer = proxy.open(path, headers={"X-Forwarded-For": "6.6.6.6, 192.0.2.1"})
+    assert peer.read_message() == "192.0.2.1"
     peer.finish_close()
+
+
+def test_clients_of_a_proxy_are_counted_apart(host: Host, proxy: ReverseProxy) -> None:
+    first = proxy.open("/few", headers={"X-Forwarded-For": "192.0.2.1"})
+    assert proxy.ask("/few", {"X-Forwarded-For": "192.0.2.1"}).status == 429
+    close(proxy.open("/few", headers={"X-Forwarded-For": "192.0.2.2"}))
+    close(first)
 
 
 def test_refused_upgrade_is_an_ordinary_response(host: Host, proxy: ReverseProxy) -> None:
@@ -117,7 +132,7 @@ def test_client_that_goes_without_a_close_frame_is_no_error(host: Host, proxy: R
 def test_nginx_that_does_not_pass_the_upgrade_on_is_told_apart(
     host: Host, tmp_path: Path, changes: dict[str, str], status: int
 ) -> None:
-    with ReverseProxy("nginx", tmp_path, host, changes) as proxy:
+    with ReverseProxy("nginx", host.port, tmp_path, changes) as proxy:
         assert proxy.ask("/echo").status == status
 
 
@@ -139,10 +154,10 @@ def test_doctor_tells_a_proxy_that_passes_the_upgrade_on_from_one_that_drops_it(
 
 
 def test_silent_connection_that_nginx_cuts_off_has_no_close_frame(host: Host, tmp_path: Path) -> None:
-    with ReverseProxy("nginx", tmp_path, host, {"proxy_read_timeout 1h": "proxy_read_timeout 100ms"}) as proxy:
+    with ReverseProxy("nginx", host.port, tmp_path, {"proxy_read_timeout 1h": "proxy_read_timeout 100ms"}) as proxy:
         end(proxy.open("/echo"))
 
 
 def test_silent_connection_that_haproxy_cuts_off_has_no_close_frame(host: Host, tmp_path: Path) -> None:
-    with ReverseProxy("haproxy", tmp_path, host, {"timeout tunnel 1h": "timeout tunnel 100ms"}) as proxy:
+    with ReverseProxy("haproxy", host.port, tmp_path, {"timeout tunnel 1h": "timeout tunnel 100ms"}) as proxy:
         end(proxy.open("/echo"))
