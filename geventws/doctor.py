@@ -47,6 +47,10 @@ _ANSWERS = {
     403: ("this origin or user is not let in", "see origins=, and have the reverse proxy pass on the Host header"),
     404: ("there is nothing at this path", "see the path, and the one that the reverse proxy passes on"),
     426: ("the application has got no Upgrade: something on the way has taken it out", _PROXY),
+    429: (
+        "too many connections from this address",
+        "see max_connections_per_address; where all clients come by a proxy, name it in trusted_proxies",
+    ),
     502: _BEHIND,
     503: ("no more connections are taken now", "see max_connections, and whether the server is about to end"),
     504: _BEHIND,
