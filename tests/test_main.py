@@ -134,6 +134,43 @@ class TestServe:
         with connect(serve("--compression")) as ws:
             assert ws.extensions.startswith("permessage-deflate")
 
+    @pytest.mark.parametrize("trusted", ["1", "127.0.0.0/8"])
+    def test_connections_are_limited_by_what_a_trusted_proxy_tells(self, serve: Serve, trusted: str) -> None:
+        url = serve("--trusted-proxy", trusted, "--max-connections-per-address", "1", "--max-connections", "2")
+        statuses = []
+        with connect(url, headers={"X-Forwarded-For": "192.0.2.1"}):
+            for client in ("192.0.2.1", "192.0.2.2", "192.0.2.3"):
+                try:
+                    ws = connect(url, headers={"X-Forwarded-For": client})
+                    statuses.append(ws.response.status)
+                except InvalidStatus as error:
+                    statuses.append(error.response.status)
+            ws.close()
+        assert statuses == [429, 101, 503]
+
+    def test_a_proxy_header_is_read_where_it_is_asked_for(self, serve: Serve) -> None:
+        url = serve("--proxy-protocol", "--trusted-proxy", "10.0.0.0/8", "--trusted-proxy", "127.0.0.1")
+        sock = std_socket.create_connection(("127.0.0.1", int(url.rstrip("/").rpartition(":")[2])))
+        sock.sendall(b"PROXY UNKNOWN\r\n")
+        assert echoed(url, sock=sock) == "hello"
+
+    @pytest.mark.parametrize(
+        "arguments, fault",
+        [
+            (["--proxy-protocol"], "proxy_protocol needs trusted_proxies"),
+            (["--trusted-proxy", "nowhere"], "nowhere"),
+            (["--listen", "fd://x"], "fd://3"),
+            (["--max-connections", "0"], "max_connections"),
+        ],
+    )
+    def test_options_that_make_no_sense_are_told(
+        self, arguments: list[str], fault: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(["serve", *arguments]) == 1
+        errors = capsys.readouterr().err
+        assert errors.startswith("geventws: ")
+        assert fault in errors
+
     def test_longer_messages_than_max_size_end_the_connection(self, serve: Serve) -> None:
         with connect(serve("--max-size", "5")) as ws:
             ws.send("12345")
