@@ -20,6 +20,7 @@ from .compression import Compressor, Decompressor
 from .deflate import PerMessageDeflate
 from .exceptions import ConnectionClosed, ConnectionClosedError, ConnectionClosedOK, InvalidState, ProtocolError
 from .frames import FIN, MAX_CLOSE_REASON, CloseCode, CloseFrame, Opcode, Side
+from .heartbeat import SHORTEST_TIMER
 from .hubs import shared
 from .kernels import now
 from .options import Options
@@ -402,7 +403,7 @@ class Connection(Owner):
         if self._closing_timer is not None or timeout is None or self._transport.closed:
             return
         self._deadline = now() + timeout
-        self._closing_timer = self._hub.loop.timer(timeout, ref=False)
+        self._closing_timer = self._hub.loop.timer(max(SHORTEST_TIMER, timeout), ref=False)
         self._closing_timer.start(self._end, f"the closing handshake took more than {timeout} s", None)
 
     def _linger(self) -> None:
@@ -412,7 +413,7 @@ class Connection(Owner):
         self._lingering = True
         left = LINGER
         if self._closing_timer is not None:
-            left = max(0.001, min(LINGER, self._deadline - now()))
+            left = max(SHORTEST_TIMER, min(LINGER, self._deadline - now()))
             self._closing_timer.stop()
             self._closing_timer.close()
         self._closing_timer = self._hub.loop.timer(left, ref=False)

@@ -64,4 +64,4 @@ def let_hub_run() -> None:
 
     ``sleep(0)`` does not do that: gevent runs callbacks, that greenlet's among them, up to 50 times before it looks.
     """
-    sleep(_PAUSE)
+    sleep(max(_PAUSE, get_hub().loop.approx_timer_resolution))

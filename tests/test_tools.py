@@ -352,7 +352,8 @@ class TestSwitchFault:
 
         def wait() -> None:
             for i in range(3):
-                gevent.get_hub().wait(get_hub().loop.timer(0.001))
+                with get_hub().loop.timer(0.001) as timer:
+                    get_hub().wait(timer)
                 seen.append(i)
 
         outcome = attempt(wait, nth, error)

@@ -395,7 +395,7 @@ class TestContextManager:
         peer.close()
         assert working.fault() is error
 
-    @pytest.mark.parametrize("error", [gevent.GreenletExit, KeyboardInterrupt, SystemExit, lambda: gevent.Timeout(1)])
+    @pytest.mark.parametrize("error", [gevent.GreenletExit, KeyboardInterrupt, SystemExit, gevent.Timeout])
     def test_a_kill_or_a_timeout_is_not_delayed_by_the_peer(self, pair, error):
         ws, peer = pair
         raised = error()

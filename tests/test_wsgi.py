@@ -223,7 +223,7 @@ def test_connection_is_closed_with_1000_when_the_handler_returns(site: Site) -> 
     assert site.log.entry()[1] == "101"
 
 
-@pytest.mark.parametrize("error", [RuntimeError("a bug"), StopIteration(), Timeout(1)])
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), StopIteration(), Timeout()])
 def test_connection_is_closed_with_1011_when_the_handler_raises(
     site: Site, caplog: pytest.LogCaptureFixture, error: BaseException
 ) -> None:
@@ -440,7 +440,7 @@ def test_what_a_view_returns_does_not_reach_the_client(site: Site, hidden: bool,
 
 
 @pytest.mark.parametrize("hidden", [False, True])
-@pytest.mark.parametrize("error", [RuntimeError("a bug"), StopIteration(), Timeout(1), GreenletExit()])
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), StopIteration(), Timeout(), GreenletExit()])
 def test_what_a_view_raises_does_not_reach_the_client(
     site: Site, hub_errors: list[Any], hidden: bool, error: BaseException
 ) -> None:

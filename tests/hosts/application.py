@@ -18,7 +18,7 @@ _ERRORS = {error.__name__: error for error in (RuntimeError, StopIteration, Syst
 
 
 def make_error(name: str) -> BaseException:
-    return gevent.Timeout(1) if name == "Timeout" else _ERRORS[name]()
+    return gevent.Timeout() if name == "Timeout" else _ERRORS[name]()
 
 
 def echo(ws: WebSocket) -> None:

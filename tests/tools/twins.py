@@ -1,10 +1,15 @@
-"""The plain Python twin of a module that may have been imported in its compiled form."""
+"""The plain Python twins of modules that may have been imported in their compiled form."""
 
 from __future__ import annotations
 
 import importlib.util
+import os
+import sys
 from pathlib import Path
 from types import ModuleType
+
+import geventws
+from geventws.acceleration import import_only_sources
 
 
 def pure(module: ModuleType) -> ModuleType:
@@ -17,3 +22,18 @@ def pure(module: ModuleType) -> ModuleType:
     made = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(made)
     return made
+
+
+def pure_twin(name: str) -> ModuleType:
+    """A module of the library in a second copy of it, called geventws_pure, for which only the .py files are looked at.
+
+    There a module's twin imports the twins of the others; its classes are not the library's own.
+    """
+    if "geventws_pure" not in sys.modules:
+        # The same directory by another name, so that what is imported for the library itself stays as it is.
+        directory = os.path.join(geventws.__path__[0], ".")
+        import_only_sources([directory])
+        package = ModuleType("geventws_pure")
+        package.__path__ = [directory]
+        sys.modules["geventws_pure"] = package
+    return importlib.import_module(f"geventws_pure.{name}")

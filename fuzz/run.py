@@ -1,0 +1,79 @@
+"""Fuzz the library with atheris: all targets in turn, or those that are named.
+
+    tox -e fuzz -- --seconds 600 messages twins
+    tox -e fuzz -- --keep messages      after a run: put what it found of use into the corpus of the tree
+
+What is found goes to build/fuzz: inputs that reach new code to a folder per target, and what makes a target fail to
+a file ``<target>-crash-...``, which `tests/test_fuzz.py` can replay once it lies in the corpus.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+FOUND = HERE.parent / "build" / "fuzz"
+MAX_LENGTH = 4096
+KEPT = 60
+"""How many inputs per target the tree has at the most: the shortest of those that are of use."""
+
+
+def fuzz(name: str, options: list[str]) -> None:
+    """Run one target in this process, which ends with it."""
+    import atheris
+
+    sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
+    with atheris.instrument_imports(include=["geventws", "geventws_pure", "socks"]):
+        from targets import TARGETS
+    atheris.Setup([sys.argv[0], *options], TARGETS[name])
+    atheris.Fuzz()
+
+
+def run(name: str, options: list[str]) -> int:
+    # Only what runs in Python shows a fuzzer which code an input reaches; the target "twins" runs both.
+    pure = {} if name == "twins" else {"GEVENTWS_PURE_PYTHON": "1"}
+    command = [sys.executable, __file__, "--one", name, "--", *options]
+    return subprocess.run(command, env=os.environ | pure).returncode
+
+
+def search(name: str, seconds: int) -> int:
+    found = FOUND / name
+    found.mkdir(parents=True, exist_ok=True)
+    options = [f"-max_total_time={seconds}", f"-max_len={MAX_LENGTH}", "-timeout=20", "-rss_limit_mb=2048"]
+    options += [f"-artifact_prefix={FOUND}/{name}-", "-print_final_stats=1", str(found), str(HERE / "corpora" / name)]
+    return run(name, options)
+
+
+def keep(name: str) -> int:
+    corpus = HERE / "corpora" / name
+    merged = FOUND / f"{name}-merged"
+    merged.mkdir(parents=True, exist_ok=True)
+    code = run(name, ["-merge=1", f"-max_len={MAX_LENGTH}", str(merged), str(corpus), str(FOUND / name)])
+    for path in sorted(merged.iterdir(), key=lambda path: path.stat().st_size)[:KEPT]:
+        path.rename(corpus / path.name[:12])
+    return code
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=int, default=60, help="how long each target runs (default: 60)")
+    parser.add_argument("--keep", action="store_true", help="put what was found into the corpora of the tree")
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("targets", nargs="*", help="names of functions in targets.py")
+    arguments, options = parser.parse_known_args()
+    if arguments.one:
+        name, *options = arguments.targets
+        fuzz(name, options)
+    names = arguments.targets or sorted(path.name for path in (HERE / "corpora").iterdir())
+    codes = [keep(name) if arguments.keep else search(name, arguments.seconds) for name in names]
+    for name, code in zip(names, codes, strict=True):
+        print(f"{name}: {'FAILED' if code else 'passed'}", flush=True)
+    return max(codes)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
