@@ -13,7 +13,7 @@ from typing import Any
 from exchange import Settings, outcome
 from tools.twins import pure_twin
 
-from geventws import compression, deflate, frames, handshake, headers, http11, kernels, protocol
+from geventws import compression, deflate, frames, handshake, headers, kernels, protocol
 from geventws.body import BodyParser
 from geventws.deflate import PerMessageDeflate
 from geventws.exceptions import HandshakeError, InvalidHeader, ProtocolError, ProxyError

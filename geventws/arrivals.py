@@ -44,6 +44,7 @@ class Arrivals:
         common = shared()
         self._loop = common.hub.loop
         self._buffer = common.buffer
+        self._gathering = common.gathering
         self._timeout = timeout
         self._arrived = arrived
         self._refused = refused
@@ -69,6 +70,9 @@ class Arrivals:
 
     def _on_readable(self, arrival: _Arrival) -> None:
         sock = arrival.sock
+        if self._gathering.inherited:
+            self._give_up(arrival)  # in a forked child, to whose parent the request is
+            return
         try:
             size = receive(sock, sock.fileno(), self._buffer)
         except OSError as error:
@@ -114,6 +118,9 @@ class Arrivals:
 
     def _expire(self) -> None:
         assert self._timeout is not None
+        if self._gathering.inherited:
+            self.close()
+            return
         oldest_allowed = now() - self._timeout
         for arrival in list(self._waiting):
             if arrival.came_at > oldest_allowed:

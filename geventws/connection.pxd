@@ -63,6 +63,7 @@ cdef class Connection(Owner):
     @cython.locals(protocol=Protocol)
     cdef _resume_parsing(self)
     cdef _handle(self, list events)
+    cdef _refuse_thread(self)
     cdef _must_not_be_hub(self)
     cdef _finish_late(self)
     @cython.locals(protocol=Protocol)

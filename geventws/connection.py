@@ -18,7 +18,14 @@ from gevent.hub import Waiter
 
 from .compression import Compressor, Decompressor
 from .deflate import PerMessageDeflate
-from .exceptions import ConnectionClosed, ConnectionClosedError, ConnectionClosedOK, InvalidState, ProtocolError
+from .exceptions import (
+    ConcurrencyError,
+    ConnectionClosed,
+    ConnectionClosedError,
+    ConnectionClosedOK,
+    InvalidState,
+    ProtocolError,
+)
 from .frames import FIN, MAX_CLOSE_REASON, CloseCode, CloseFrame, Opcode, Side
 from .heartbeat import SHORTEST_TIMER
 from .hubs import shared
@@ -36,6 +43,7 @@ logger = logging.getLogger("geventws")
 
 LINGER = 1.0
 """How long the peer may take to close TCP after both close frames, in seconds; what it sends meanwhile is dropped."""
+_LEFT = "this is a forked process, and the connection stays with its parent"
 _DEFAULT_SETTINGS = PerMessageDeflate()
 _OPEN = State.OPEN
 _CLOSED = State.CLOSED
@@ -245,7 +253,8 @@ class Connection(Owner):
             self._defer_finish()
 
     def stream_ended(self, error: OSError | None) -> None:
-        self._end("" if self._is_finished() else "the peer ended the TCP connection without a close frame", error)
+        why = "the peer ended the TCP connection without a close frame" if self._shared.thread else _LEFT
+        self._end("" if self._is_finished() else why, error)
 
     # Heartbeats
 
@@ -463,6 +472,12 @@ class Connection(Owner):
 
     def _raise_closed(self) -> NoReturn:
         raise self._closed_error()
+
+    def _refuse_thread(self) -> None:
+        """The caller is not in the thread of the connection's hub, which alone may touch it."""
+        if self._shared.thread:
+            raise ConcurrencyError("the connection is another thread's; send_threadsafe works in any thread")
+        self._end(_LEFT, None)
 
     def _must_not_be_hub(self) -> None:
         if getcurrent() is self._hub:

@@ -12,7 +12,7 @@
      |   |- InvalidHeader
      |   |- ProxyError
      |- ProtocolError               the peer broke the protocol
-     |- ConcurrencyError            the caller used one connection from two greenlets in a way that cannot work
+     |- ConcurrencyError            the caller used a connection from several greenlets or threads as cannot work
      |- InvalidState                the caller asked for something this state does not allow
 """
 
@@ -199,7 +199,8 @@ class ProtocolError(WebSocketError):
 
 
 class ConcurrencyError(WebSocketError):
-    """Two greenlets received from one connection at once, or a message was received while another is streamed."""
+    """Two greenlets received from one connection at once, or a message was received while another is streamed; or a
+    thread used the connection of another one."""
 
 
 class InvalidState(WebSocketError):

@@ -138,6 +138,12 @@ class Heartbeats:
             self._stopped = 0
             self._disarm()
 
+    def stop(self) -> None:
+        """Do nothing more for any connection: they are another process's."""
+        self._pulses.clear()
+        self._stopped = 0
+        self._disarm()
+
     def _push(self, due: float, pulse: Pulse) -> None:
         heappush(self._pulses, (due, next(self._order), pulse))
 

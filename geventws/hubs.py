@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from gevent import get_hub, sleep
 
@@ -10,6 +12,7 @@ from .frames import MaskingKeys
 from .heartbeat import Heartbeats
 from .kernels import now
 from .offload import Offload
+from .switching import thread_id
 from .transport import Gathering
 
 if TYPE_CHECKING:
@@ -28,9 +31,20 @@ class Shared:
         buffer: where everything that is received lands first.
         gathering: where short frames are put together before they are written.
         ran_at: when the hub last ran, as far as the connections know (in the time of `kernels.now`).
+        thread: the number of the hub's thread; 0 in a forked child, where no thread may use these connections.
     """
 
-    __slots__ = ("_offloads", "buffer", "gathering", "heartbeats", "hub", "masking_keys", "ran_at")
+    __slots__ = (
+        "__weakref__",
+        "_offloads",
+        "buffer",
+        "gathering",
+        "heartbeats",
+        "hub",
+        "masking_keys",
+        "ran_at",
+        "thread",
+    )
 
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
@@ -39,6 +53,7 @@ class Shared:
         self.masking_keys = MaskingKeys()
         self.heartbeats = Heartbeats(hub)
         self.ran_at = now()
+        self.thread = thread_id()
         self._offloads: dict[int, Offload] = {}
 
     def offload(self, limit: int) -> Offload:
@@ -48,6 +63,18 @@ class Shared:
             offload = self._offloads[limit] = Offload(self.hub, limit)
         return offload
 
+    def leave_to_parent(self) -> None:
+        """In a forked child: the connections are the parent's, and nothing reads from or writes to them here."""
+        self.thread = 0
+        self.gathering.inherited = True
+        self.heartbeats.stop()
+        if getattr(self.hub, "geventws_shared", None) is self:
+            del self.hub.geventws_shared
+
+
+_all_shared: WeakSet[Shared] = WeakSet()
+_fork_is_watched = False
+
 
 def shared() -> Shared:
     """What the connections of the calling thread's hub share; made at the first call."""
@@ -56,7 +83,23 @@ def shared() -> Shared:
     found: Shared | None = getattr(hub, "geventws_shared", None)
     if found is None:
         found = hub.geventws_shared = Shared(hub)
+        _watch_fork()
+        _all_shared.add(found)
     return found
+
+
+def _watch_fork() -> None:
+    """Nothing can take this back, so it is done once in a process and its children, and not before it is needed."""
+    global _fork_is_watched
+    if not _fork_is_watched:
+        _fork_is_watched = True
+        os.register_at_fork(after_in_child=_leave_all_to_parent)
+
+
+def _leave_all_to_parent() -> None:
+    for common in list(_all_shared):
+        common.leave_to_parent()
+    _all_shared.clear()
 
 
 def let_hub_run() -> None:

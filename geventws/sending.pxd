@@ -1,6 +1,6 @@
 from geventws.connection cimport Connection
 from geventws.kernels cimport encode_frame, encode_into, now
-from geventws.switching cimport getcurrent
+from geventws.switching cimport getcurrent, thread_id
 from geventws.transport cimport Gathering, Transport
 
 cdef object _OPEN

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from gevent import Timeout
+from gevent import Timeout, spawn
 from gevent.event import Event
 from gevent.hub import Waiter
 
@@ -22,7 +23,7 @@ from .frames import FIN, RSV1, CloseCode, CloseFrame, Opcode
 from .kernels import encode_frame, encode_into, now
 from .options import check_wait
 from .protocol import State
-from .switching import getcurrent
+from .switching import getcurrent, thread_id
 from .transport import HIGH_WATER
 
 if TYPE_CHECKING:
@@ -70,10 +71,13 @@ class SendingConnection(Connection):
         Raises:
             TimeoutError: the peer did not take enough in time; nothing of the message was sent.
             ConnectionClosed: the connection has ended.
-            ConcurrencyError: an iterable of fragments itself sends on the connection.
+            ConcurrencyError: the calling thread is not the connection's, or an iterable of fragments itself sends on
+                the connection.
             TypeError: the message cannot be sent.
             UnicodeError: the text is not UTF-8.
         """
+        if thread_id() != self._shared.thread:
+            self._refuse_thread()
         if timeout is None:
             timeout = self._send_timeout
         else:
@@ -100,6 +104,55 @@ class SendingConnection(Connection):
     def send_json(self, value: Any) -> None:
         """Send a value as JSON text; raises TypeError or ValueError where JSON has no word for it."""
         self.send(json.dumps(value))
+
+    def send_threadsafe(
+        self,
+        message: Sendable | Iterable[Sendable],
+        *,
+        text: bool | None = None,
+        compress: bool | None = None,
+        timeout: float | None = None,
+    ) -> Future[None]:
+        """Have the connection's own thread `send` a message. Any thread may call this; it does not wait.
+
+        The messages of one thread are sent in its order. A slow peer is not felt here: each message waits in a greenlet
+        of its own. So a thread that sends much should wait for the results, which the connection's own thread must not.
+
+        Args:
+            message: as for `send`. A buffer is copied at once; an iterable is run through in the connection's thread.
+            text, compress, timeout: as for `send`.
+
+        Returns:
+            A future whose result is there once `send` has returned, or which raises what `send` has raised. It can be
+            cancelled until the connection's thread has begun with it.
+
+        Raises:
+            TypeError, ValueError: the message cannot be sent.
+            ConnectionClosed: the hub of the connection's thread has ended.
+        """
+        check_wait("timeout", timeout)
+        if not isinstance(message, str):
+            copy = _to_bytes(message)
+            message = message if copy is None else copy
+        loop = self._hub.loop
+        if loop is None:
+            self._raise_closed()
+        result: Future[None] = Future()
+        options = {"text": text, "compress": compress, "timeout": timeout}
+        loop.run_callback_threadsafe(spawn, self._send_for, result, message, options)
+        return result
+
+    def _send_for(self, result: Future[None], message: Sendable | Iterable[Sendable], options: dict[str, Any]) -> None:
+        if not result.set_running_or_notify_cancel():
+            return
+        try:
+            self.send(message, **options)
+        except BaseException as error:
+            result.set_exception(error)
+            if not isinstance(error, Exception):
+                raise
+        else:
+            result.set_result(None)
 
     def _write_frame(self, first: int, payload: bytes) -> None:
         transport = self._transport
@@ -250,6 +303,8 @@ class SendingConnection(Connection):
             TimeoutError: it did not within ``timeout`` seconds.
             ConnectionClosed: the connection ended before.
         """
+        if thread_id() != self._shared.thread:
+            self._refuse_thread()
         check_wait("timeout", timeout)
         self._transport.flush()
         if not self._transport.buffered and self._os_error is None and self._protocol.state is not _CLOSED:
@@ -268,6 +323,8 @@ class SendingConnection(Connection):
     @contextmanager
     def cork(self) -> Iterator[None]:
         """Gather what is sent inside of the ``with`` block; it is written at its end, or whenever there are 64 KiB."""
+        if thread_id() != self._shared.thread:
+            self._refuse_thread()
         counted = False
         try:
             self._corks, counted = self._corks + 1, True
@@ -281,6 +338,8 @@ class SendingConnection(Connection):
 
     def wait_closed(self, timeout: float | None = None) -> bool:
         """Wait until the TCP connection has ended; False when it has not within ``timeout`` seconds."""
+        if thread_id() != self._shared.thread:
+            self._refuse_thread()
         check_wait("timeout", timeout)
         if self._protocol.state is _CLOSED:
             return True

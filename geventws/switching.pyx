@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""Switching between greenlets, in C. switching.py has the same functions and says what they do."""
+"""Switching between greenlets, and which thread runs, in C. switching.py has the same functions and says what they do."""
 
 from cpython.object cimport PyObject
 
@@ -9,11 +9,18 @@ cdef extern from "greenlet/greenlet.h":
     object PyGreenlet_Switch(PyGreenlet *target, PyObject *arguments, PyObject *keywords)
     object PyGreenlet_GetCurrent()
 
+cdef extern from "pythread.h":
+    unsigned long PyThread_get_thread_ident()
+
 PyGreenlet_Import()
 
 
 cpdef object getcurrent():
     return PyGreenlet_GetCurrent()
+
+
+cpdef unsigned long thread_id() noexcept:
+    return PyThread_get_thread_ident()
 
 
 cpdef object switch(object target):

@@ -16,6 +16,7 @@ cdef class Gathering:
     cdef public bytearray buffer
     cdef public Py_ssize_t size
     cdef public Transport transport
+    cdef public bint inherited
 
 cdef class Transport:
     cdef public object sock

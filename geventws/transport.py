@@ -75,14 +75,16 @@ class Gathering:
         buffer: the bytes.
         size: how many of them wait to be written.
         transport: whose they are; None while there are none.
+        inherited: whether this is a forked child, whose connections are its parent's.
     """
 
-    __slots__ = ("buffer", "size", "transport")
+    __slots__ = ("buffer", "inherited", "size", "transport")
 
     def __init__(self) -> None:
         self.buffer = bytearray(CORK_LIMIT + 8192)  # what is gathered is written before it exceeds that
         self.size = 0
         self.transport: Transport | None = None
+        self.inherited = False
 
 
 class Transport:
@@ -166,6 +168,9 @@ class Transport:
 
     def _on_readable(self) -> None:
         if not self.reading:
+            return
+        if self._gathering.inherited:
+            self._leave_to_parent()
             return
         try:
             tls = self._pending is not None
@@ -295,6 +300,9 @@ class Transport:
 
     def _write_out(self) -> None:
         """Hand the kernel what it takes now, and let the hub go on when it takes more."""
+        if self._gathering.inherited:
+            self._leave_to_parent()
+            return
         queue = self._queue
         try:
             if self._gathering.transport is self:
@@ -388,9 +396,15 @@ class Transport:
 
     def _half_close(self) -> None:
         self._shutdown = False
-        if not self.closed and self._write_error is None:
+        if not self.closed and self._write_error is None and not self._gathering.inherited:
             with suppress(OSError):  # the peer was faster
                 half_close(self.sock)
+
+    def _leave_to_parent(self) -> None:
+        """In a forked child: close its copy of the descriptor, which the stream outlives."""
+        owner = self._owner
+        self.close()
+        owner.stream_ended(None)
 
     def close(self) -> None:
         """Close the descriptor now; what waits to be written is lost."""

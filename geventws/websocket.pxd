@@ -3,7 +3,7 @@ cimport cython
 from geventws.kernels cimport now
 from geventws.protocol cimport Protocol
 from geventws.sending cimport SendingConnection
-from geventws.switching cimport getcurrent, switch
+from geventws.switching cimport getcurrent, switch, thread_id
 from geventws.transport cimport Transport
 
 cdef object _OPEN

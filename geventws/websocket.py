@@ -22,7 +22,7 @@ from .kernels import now
 from .options import Options, check_wait
 from .protocol import Fragment, Message, Ping, Pong, State
 from .sending import SendingConnection
-from .switching import getcurrent, switch
+from .switching import getcurrent, switch, thread_id
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -154,7 +154,8 @@ class WebSocket(SendingConnection):
         Raises:
             TimeoutError: no message came in time.
             ConnectionClosed: the connection has ended, and all messages that came before have been received.
-            ConcurrencyError: another greenlet receives, or a message is being streamed.
+            ConcurrencyError: another greenlet receives, a message is being streamed, or the calling thread is not the
+                connection's.
             UnicodeDecodeError: a binary message was to be decoded and is not UTF-8. The message is gone.
         """
         if timeout is not None:
@@ -230,6 +231,8 @@ class WebSocket(SendingConnection):
 
     def _next_item(self, timeout: float | None, streams: bool) -> Any:
         """The next message, or the next fragment where ``streams``; the one place where a greenlet waits to receive."""
+        if thread_id() != self._shared.thread:
+            self._refuse_thread()
         protocol = self._protocol
         messages = protocol.messages
         while True:
@@ -347,12 +350,16 @@ class WebSocket(SendingConnection):
 
     def pause(self) -> None:
         """Stop reading, so that the peer has to wait. Meanwhile pings are not answered and a close is not noticed."""
+        if thread_id() != self._shared.thread:
+            self._refuse_thread()
         if not self._paused and self.state is _OPEN:
             self._paused = True
             self._update_reading()
 
     def resume(self) -> None:
         """Read again after `pause`."""
+        if thread_id() != self._shared.thread:
+            self._refuse_thread()
         if self._paused:
             self._paused = False
             self._update_reading()
@@ -370,6 +377,8 @@ class WebSocket(SendingConnection):
             ConcurrencyError: a ping with the same data has not been answered yet.
             ValueError: there are more than 125 bytes.
         """
+        if thread_id() != self._shared.thread:
+            self._refuse_thread()
         payload = self._new_ping_data() if data is None else _control_payload(data)
         if payload in self._pings:
             raise ConcurrencyError("a ping with the same data waits for its answer")
@@ -381,6 +390,8 @@ class WebSocket(SendingConnection):
 
     def pong(self, data: str | Buffer = b"") -> None:
         """Send a pong, asked for or not (RFC 6455 section 5.5.3); raises as `ping` does."""
+        if thread_id() != self._shared.thread:
+            self._refuse_thread()
         payload = _control_payload(data)
         if self.state is not _OPEN:
             self._wait_until_closed_and_raise()
@@ -430,11 +441,15 @@ class WebSocket(SendingConnection):
 
     def start_close(self, frame: CloseFrame) -> None:
         """Begin the closing handshake without waiting for anything; the hub brings it to its end."""
+        if thread_id() != self._shared.thread:
+            self._refuse_thread()
         if self.state is _OPEN:
             self._send_close(frame)
 
     def terminate(self) -> None:
         """End the TCP connection at once, without a closing handshake. What was not written yet is lost."""
+        if thread_id() != self._shared.thread:
+            self._refuse_thread()
         self._end("terminated", None)
 
     def __enter__(self) -> Self:

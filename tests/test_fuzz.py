@@ -1,4 +1,4 @@
-"""The fuzz targets, on the inputs that the tree keeps and without a fuzzer: so they still run, and find what they can."""
+"""The fuzz targets, without a fuzzer, on the inputs that the tree keeps: so that they still run."""
 
 from __future__ import annotations
 
