@@ -9,6 +9,9 @@ from setuptools.command.build_ext import build_ext
 MODULES = ("kernels", "frames", "protocol", "switching", "hubs", "transport", "connection", "sending", "websocket")
 WITH_TWINS = ("kernels", "switching")
 """Written in Cython, with a twin of the same name in Python; the others are compiled as they are."""
+OPTIONS = ["-O3", "-g0"]
+SANITIZED = ["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
+"""For the tests alone: an interpreter can load what is built so after libasan only (LD_PRELOAD)."""
 DIRECTIVES = {
     "language_level": "3",
     "annotation_typing": False,
@@ -38,9 +41,17 @@ def extensions():
     from Cython.Build import cythonize
 
     headers = os.path.dirname(os.path.dirname(greenlet.__file__))  # greenlet/greenlet.h lies in its package
+    sanitize = bool(os.environ.get("GEVENTWS_SANITIZE"))
+    options = SANITIZED if sanitize else OPTIONS
     sources = {name: f"geventws/{name}.{'pyx' if name in WITH_TWINS else 'py'}" for name in MODULES}
     made = [
-        Extension(f"geventws.{name}", [source], include_dirs=[headers], extra_compile_args=["-O3", "-g0"])
+        Extension(
+            f"geventws.{name}",
+            [source],
+            include_dirs=[headers],
+            extra_compile_args=options,
+            extra_link_args=SANITIZED if sanitize else [],
+        )
         for name, source in sources.items()
     ]
     return cythonize(made, compiler_directives=DIRECTIVES, build_dir="build/cython")

@@ -56,7 +56,8 @@ def run(program: str, tls: bool, loop: str | None = None) -> None:
     environment = {**os.environ, "PYTHONPATH": str(TESTS)}
     if loop is not None:
         environment["GEVENT_LOOP"] = loop
-    command = [sys.executable, "-W", "error", "-W", "ignore::ResourceWarning", "-c", f"TLS = {tls}\n{PROLOGUE}\n{program}"]
+    warnings = ["-W", "error", "-W", "ignore::ResourceWarning"]
+    command = [sys.executable, *warnings, "-c", f"TLS = {tls}\n{PROLOGUE}\n{program}"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=25, cwd=TESTS.parent)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "done\n"

@@ -103,7 +103,7 @@ def test_the_messages_of_each_thread_are_whole_and_in_its_order(make_pair):
         name, number, filling = peer.read_message().split(" ")
         seen[name].append(int(number))
         assert len(filling) == sizes[int(number) % 4]
-    assert seen == dict.fromkeys("abc", list(range(40)))
+    assert seen == {name: list(range(40)) for name in "abc"}
     wait_until(lambda: not any(thread.is_alive() for thread in threads))
 
 
