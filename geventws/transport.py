@@ -31,6 +31,7 @@ _TLS_CHUNK = 16384
 """What is handed to OpenSSL at once: one record (RFC 8446 section 5.1), of which it sends all or, as far as it tells,
 nothing; of a longer chunk it may have sent whole records that are still counted."""
 _READ, _WRITE = 1, 2
+_LIBUV = "gevent.libuv.loop"
 _CORK_LIMIT = CORK_LIMIT
 _WOULD_BLOCK = (BlockingIOError, SSLWantReadError, SSLWantWriteError)
 
@@ -151,10 +152,23 @@ class Transport:
         if self.reading or self.closed:
             return
         self.reading = True
-        self._read_watcher.start(self._on_readable)
+        self._watch_readable()
         if self._pending is not None and self._pending():
             # Decrypted bytes wait in the TLS object, where no watcher sees them.
             self._loop.run_callback(self._on_readable)
+
+    def _watch_readable(self) -> None:
+        if type(self._loop).__module__ == _LIBUV:
+            self._read_watcher.start(self._on_event, pass_events=True)
+        else:
+            self._read_watcher.start(self._on_readable)
+
+    def _on_event(self, events: int) -> None:
+        """libuv watches a descriptor no more once there is an error on it, which may stand behind data."""
+        self._on_readable()
+        if events < 0 and self.reading:
+            self._read_watcher.stop()
+            self._watch_readable()
 
     def stop_reading(self) -> None:
         if self.reading:
