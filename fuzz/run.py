@@ -1,7 +1,7 @@
 """Fuzz the library with atheris: all targets in turn, or those that are named.
 
     tox -e fuzz -- --seconds 600 messages twins
-    tox -e fuzz -- --keep messages      after a run: put what it found of use into the corpus of the tree
+    tox -e fuzz -- --keep messages      after a run: put some of what it found into the corpus of the tree
 
 What is found goes to build/fuzz: inputs that reach new code to a folder per target, and what makes a target fail to
 a file ``<target>-crash-...``, which `tests/test_fuzz.py` can replay once it lies in the corpus.
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,8 +19,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 FOUND = HERE.parent / "build" / "fuzz"
 MAX_LENGTH = 4096
-KEPT = 60
-"""How many inputs per target the tree has at the most: the shortest of those that are of use."""
+KEPT = 25
+"""About how many of the inputs that a run has found go into the tree."""
 
 
 def fuzz(name: str, options: list[str]) -> None:
@@ -48,14 +49,11 @@ def search(name: str, seconds: int) -> int:
     return run(name, options)
 
 
-def keep(name: str) -> int:
-    corpus = HERE / "corpora" / name
-    merged = FOUND / f"{name}-merged"
-    merged.mkdir(parents=True, exist_ok=True)
-    code = run(name, ["-merge=1", f"-max_len={MAX_LENGTH}", str(merged), str(corpus), str(FOUND / name)])
-    for path in sorted(merged.iterdir(), key=lambda path: path.stat().st_size)[:KEPT]:
-        path.rename(corpus / path.name[:12])
-    return code
+def keep(name: str) -> None:
+    """Copy some of what was found, short ones and long ones, into the corpus of the tree."""
+    found = sorted((FOUND / name).iterdir(), key=lambda path: path.stat().st_size)
+    for path in found[:: max(1, len(found) // KEPT)]:
+        shutil.copy(path, HERE / "corpora" / name / path.name[:12])
 
 
 def main() -> int:
@@ -69,7 +67,11 @@ def main() -> int:
         name, *options = arguments.targets
         fuzz(name, options)
     names = arguments.targets or sorted(path.name for path in (HERE / "corpora").iterdir())
-    codes = [keep(name) if arguments.keep else search(name, arguments.seconds) for name in names]
+    if arguments.keep:
+        for name in names:
+            keep(name)
+        return 0
+    codes = [search(name, arguments.seconds) for name in names]
     for name, code in zip(names, codes, strict=True):
         print(f"{name}: {'FAILED' if code else 'passed'}", flush=True)
     return max(codes)
