@@ -231,3 +231,15 @@ def test_a_stopped_pulse_has_nothing_to_do(loop):
     patient = watch(loop, 20, 10)
     loop.heartbeats.remove(patient.pulse)
     assert patient.pulse.beat(loop.now) is None
+
+
+def test_all_can_be_stopped_at_once(loop):
+    patients = [watch(loop, 20, 10) for _ in range(3)]
+    loop.heartbeats.stop()
+    assert loop.timers == []
+    loop.advance(100)
+    assert [patient.pinged for patient in patients] == [[], [], []]
+    loop.heartbeats.remove(patients[0].pulse)
+    another = watch(loop, 20, 10)
+    loop.advance(25)
+    assert another.pinged == [120]

@@ -1,0 +1,33 @@
+"""gevent's other loop: what once went wrong there. `tox -e libuv` runs all tests on it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+ENVIRONMENT = {**os.environ, "GEVENT_LOOP": "libuv-cffi", "PYTHONPATH": str(ROOT / "tests")}
+
+YIELDING = """
+import gevent
+from geventws.hubs import let_hub_run
+assert "libuv" in type(gevent.get_hub().loop).__module__
+let_hub_run()
+"""
+
+
+def test_letting_the_hub_run_asks_for_no_timer_that_libuv_does_not_have():
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", YIELDING], env=ENVIRONMENT, cwd=ROOT, capture_output=True, timeout=25
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_reading_goes_on_behind_an_error_on_the_descriptor():
+    """A reset that stands behind data: libuv tells of both at once, and then watches no more."""
+    test = "tests/test_websocket_closing.py::TestEndOfTCP::test_an_end_without_a_close_frame_is_an_error"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", test]
+    done = subprocess.run(command, env=ENVIRONMENT, cwd=ROOT, capture_output=True, text=True, timeout=28)
+    assert done.returncode == 0, done.stdout
