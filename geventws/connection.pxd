@@ -3,7 +3,7 @@ cimport cython
 from geventws.hubs cimport Shared
 from geventws.kernels cimport now
 from geventws.protocol cimport Protocol
-from geventws.switching cimport getcurrent, switch
+from geventws.switching cimport getcurrent, switch, thread_id
 from geventws.transport cimport Owner, Transport
 
 cdef object _OPEN
@@ -63,6 +63,7 @@ cdef class Connection(Owner):
     @cython.locals(protocol=Protocol)
     cdef _resume_parsing(self)
     cdef _handle(self, list events)
+    cdef _check_thread(self)
     cdef _refuse_thread(self)
     cdef _must_not_be_hub(self)
     cdef _finish_late(self)

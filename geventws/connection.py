@@ -33,7 +33,7 @@ from .kernels import now
 from .options import Options
 from .protocol import HELD_LIMIT, Ping, Pong, Protocol, State
 from .protocol import Event as ProtocolEvent
-from .switching import getcurrent, switch
+from .switching import getcurrent, switch, thread_id
 from .transport import HIGH_WATER, Owner, Transport
 
 if TYPE_CHECKING:
@@ -472,6 +472,10 @@ class Connection(Owner):
 
     def _raise_closed(self) -> NoReturn:
         raise self._closed_error()
+
+    def _check_thread(self) -> None:
+        if thread_id() != self._shared.thread:
+            self._refuse_thread()
 
     def _refuse_thread(self) -> None:
         """The caller is not in the thread of the connection's hub, which alone may touch it."""

@@ -303,8 +303,7 @@ class SendingConnection(Connection):
             TimeoutError: it did not within ``timeout`` seconds.
             ConnectionClosed: the connection ended before.
         """
-        if thread_id() != self._shared.thread:
-            self._refuse_thread()
+        self._check_thread()
         check_wait("timeout", timeout)
         self._transport.flush()
         if not self._transport.buffered and self._os_error is None and self._protocol.state is not _CLOSED:
@@ -323,8 +322,7 @@ class SendingConnection(Connection):
     @contextmanager
     def cork(self) -> Iterator[None]:
         """Gather what is sent inside of the ``with`` block; it is written at its end, or whenever there are 64 KiB."""
-        if thread_id() != self._shared.thread:
-            self._refuse_thread()
+        self._check_thread()
         counted = False
         try:
             self._corks, counted = self._corks + 1, True
@@ -338,8 +336,7 @@ class SendingConnection(Connection):
 
     def wait_closed(self, timeout: float | None = None) -> bool:
         """Wait until the TCP connection has ended; False when it has not within ``timeout`` seconds."""
-        if thread_id() != self._shared.thread:
-            self._refuse_thread()
+        self._check_thread()
         check_wait("timeout", timeout)
         if self._protocol.state is _CLOSED:
             return True

@@ -350,16 +350,14 @@ class WebSocket(SendingConnection):
 
     def pause(self) -> None:
         """Stop reading, so that the peer has to wait. Meanwhile pings are not answered and a close is not noticed."""
-        if thread_id() != self._shared.thread:
-            self._refuse_thread()
+        self._check_thread()
         if not self._paused and self.state is _OPEN:
             self._paused = True
             self._update_reading()
 
     def resume(self) -> None:
         """Read again after `pause`."""
-        if thread_id() != self._shared.thread:
-            self._refuse_thread()
+        self._check_thread()
         if self._paused:
             self._paused = False
             self._update_reading()
@@ -377,8 +375,7 @@ class WebSocket(SendingConnection):
             ConcurrencyError: a ping with the same data has not been answered yet.
             ValueError: there are more than 125 bytes.
         """
-        if thread_id() != self._shared.thread:
-            self._refuse_thread()
+        self._check_thread()
         payload = self._new_ping_data() if data is None else _control_payload(data)
         if payload in self._pings:
             raise ConcurrencyError("a ping with the same data waits for its answer")
@@ -390,8 +387,7 @@ class WebSocket(SendingConnection):
 
     def pong(self, data: str | Buffer = b"") -> None:
         """Send a pong, asked for or not (RFC 6455 section 5.5.3); raises as `ping` does."""
-        if thread_id() != self._shared.thread:
-            self._refuse_thread()
+        self._check_thread()
         payload = _control_payload(data)
         if self.state is not _OPEN:
             self._wait_until_closed_and_raise()
@@ -441,15 +437,13 @@ class WebSocket(SendingConnection):
 
     def start_close(self, frame: CloseFrame) -> None:
         """Begin the closing handshake without waiting for anything; the hub brings it to its end."""
-        if thread_id() != self._shared.thread:
-            self._refuse_thread()
+        self._check_thread()
         if self.state is _OPEN:
             self._send_close(frame)
 
     def terminate(self) -> None:
         """End the TCP connection at once, without a closing handshake. What was not written yet is lost."""
-        if thread_id() != self._shared.thread:
-            self._refuse_thread()
+        self._check_thread()
         self._end("terminated", None)
 
     def __enter__(self) -> Self:
