@@ -18,6 +18,8 @@ logger = logging.getLogger("geventws")
 
 Handler = Callable[[WebSocket], object]
 
+ON_FAILURE = "geventws.on_failure"
+"""In a WSGI environment: a function that is called with what a handler raised, for tests."""
 _TOO_SLOW = CloseFrame(CloseCode.TRY_AGAIN_LATER, "too slow")
 
 
@@ -36,6 +38,8 @@ def run_handler(handler: Handler, ws: WebSocket) -> None:
             # there, it is another connection of the handler's that has ended, an error like any other.
             if not isinstance(error, ConnectionClosed) or ws.state is State.OPEN:
                 logger.error("the handler failed for %s", ws.remote_address, exc_info=True)
+                if ws.environ is not None and ON_FAILURE in ws.environ:
+                    ws.environ[ON_FAILURE](error)
             ws.close(CloseCode.INTERNAL_ERROR)
         else:
             ws.close()

@@ -15,7 +15,7 @@ SHELL += ["rawfile", "files", "websocket"]
 SHELL += ["opening", "arrivals", "tls", "dial", "socks", "proxy", "environment", "client"]
 SHELL += ["retry", "outbox", "reconnection", "limits", "upgrader"]
 SHELL += ["stream", "handlers", "inherited", "server", "hosts", "draining", "wsgi"]
-SHELL += ["integrations", "demo", "console", "inspection", "doctor", "__main__"]
+SHELL += ["integrations", "testing", "demo", "console", "inspection", "doctor", "__main__"]
 ORDER = CORE + SHELL
 IO = {"gevent", "greenlet", "socket", "_socket", "ssl", "select", "selectors", "threading", "asyncio"}
 
@@ -30,11 +30,14 @@ def imports(name: str) -> tuple[set[str], set[str]]:
     """The package's own modules and the others that a module imports when it runs."""
     own: set[str] = set()
     others: set[str] = set()
+    is_package = (PACKAGE / name).is_dir()
     for node in statements(ast.parse(source(name))):
         if isinstance(node, ast.Import):
             others |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and not node.level:
             others.add(str(node.module).partition(".")[0])
+        elif isinstance(node, ast.ImportFrom) and is_package and node.level == 1:
+            continue  # within the package itself
         elif isinstance(node, ast.ImportFrom) and node.module:
             own.add(node.module.partition(".")[0])
         elif isinstance(node, ast.ImportFrom):

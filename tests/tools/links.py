@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-import struct
 from contextlib import suppress
 from typing import Any
 
 import gevent
 from gevent import socket, ssl
+
+from geventws.testing.peer import half_close, reset, truncate
+
+__all__ = [
+    "TRANSPORTS",
+    "half_close",
+    "read_tickets",
+    "reset",
+    "set_buffers",
+    "tcp_pair",
+    "tls_pair",
+    "truncate",
+    "unix_pair",
+]
 
 TRANSPORTS = ("tcp", "tls", "unix")
 
@@ -65,22 +78,3 @@ def set_buffers(sock: Any, size: int | None) -> None:
     if size is not None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
-
-
-def half_close(sock: Any) -> None:
-    """End this direction, over TLS with a close_notify, and stay able to read."""
-    if isinstance(sock, ssl.SSLSocket):
-        with suppress(ssl.SSLError):  # it is sent; then the other side's close_notify should come next
-            sock._sslobj.shutdown()
-    truncate(sock)
-
-
-def truncate(sock: Any) -> None:
-    """End this direction of the TCP connection, over TLS without the close_notify that should come before."""
-    socket.socket.shutdown(sock, socket.SHUT_WR)
-
-
-def reset(sock: Any) -> None:
-    """Close with a TCP reset; what the kernel still holds is thrown away."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    sock.close()

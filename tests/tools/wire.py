@@ -1,74 +1,51 @@
-"""Frames written by hand, right or wrong (RFC 6455 section 5.2)."""
+"""Frames written by hand, right or wrong (RFC 6455 section 5.2), and the ways in which they may arrive."""
 
 from __future__ import annotations
 
 import random
-import struct
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 from zlib import crc32
 
-CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
-RSV1, RSV2, RSV3 = 4, 2, 1
+from geventws.testing.wire import (
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    PING,
+    PONG,
+    RSV1,
+    RSV2,
+    RSV3,
+    TEXT,
+    Frame,
+    close_payload,
+    frame,
+    random_key,
+    xor,
+)
+
+__all__ = [
+    "BINARY",
+    "CLOSE",
+    "CONTINUATION",
+    "PING",
+    "PONG",
+    "RSV1",
+    "RSV2",
+    "RSV3",
+    "TEXT",
+    "Frame",
+    "close_payload",
+    "frame",
+    "however_split",
+    "random_key",
+    "split_at",
+    "splits",
+    "xor",
+]
 
 Outcome = TypeVar("Outcome")
-
-_XOR = [bytes(byte ^ key for byte in range(256)) for key in range(256)]
-
-
-class Frame(NamedTuple):
-    """A frame as it was seen, with its payload unmasked."""
-
-    opcode: int
-    payload: bytes
-    fin: bool = True
-    rsv: int = 0
-    key: bytes | None = None
-
-
-def xor(data: bytes, key: bytes) -> bytes:
-    """Mask or unmask (RFC 6455 section 5.3)."""
-    result = bytearray(data)
-    for position in range(4):
-        result[position::4] = result[position::4].translate(_XOR[key[position]])
-    return bytes(result)
-
-
-def frame(
-    opcode: int,
-    payload: bytes = b"",
-    *,
-    fin: bool = True,
-    rsv: int = 0,
-    key: bytes | None = None,
-    width: int | None = None,
-    length: int | None = None,
-) -> bytes:
-    """The bytes of a frame with any bits at all.
-
-    ``width`` (7, 16 or 64) forces a form of the length, ``length`` announces another length than the payload has.
-    """
-    size = len(payload) if length is None else length
-    if width is None:
-        width = 7 if size < 126 else 16 if size < 0x10000 else 64
-    first = fin << 7 | rsv << 4 | opcode
-    masked = 0 if key is None else 0x80
-    if width == 7:
-        head = bytes((first, masked | size))
-    elif width == 16:
-        head = struct.pack("!BBH", first, masked | 126, size)
-    else:
-        head = struct.pack("!BBQ", first, masked | 127, size)
-    return head + payload if key is None else head + key + xor(payload, key)
-
-
-def close_payload(code: int | None = None, reason: str = "") -> bytes:
-    return b"" if code is None else struct.pack("!H", code) + reason.encode()
-
-
-def random_key() -> bytes:
-    return random.randbytes(4)
 
 
 def split_at(data: bytes, offsets: list[int]) -> list[bytes]:
