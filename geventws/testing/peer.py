@@ -62,7 +62,9 @@ class ScriptedPeer:
         target = parse_url(url)
         if target.secure:
             raise ValueError("a scripted peer speaks no TLS: give it a socket that does")
-        sock = dial(resolve(target.host, target.port), None) if target.unix_path is None else dial_unix(target.unix_path)
+        sock = (
+            dial(resolve(target.host, target.port), None) if target.unix_path is None else dial_unix(target.unix_path)
+        )
         peer = cls(sock, client=True, timeout=timeout)
         try:
             peer.open(url, headers=headers)

@@ -98,7 +98,7 @@ class ScriptedServer:
         try:
             with ScriptedPeer(sock, client=False, timeout=self._timeout) as peer:
                 script(peer)
-        except Exception as error:
+        except (Exception, gevent.Timeout) as error:  # noqa: BLE001  (raised in the test)
             self._errors.append(error)
         finally:
             self._running.discard(me)

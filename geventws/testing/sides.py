@@ -41,6 +41,8 @@ class Pair(NamedTuple):
         """Close in good order; on an exception at once."""
         try:
             if error is None:
+                for ws in self:
+                    ws.resume()
                 self.client.close()
                 self.server.wait_closed()
         finally:
@@ -81,7 +83,7 @@ def pair(
     both = {"subprotocols": list(subprotocols), "compression": compression, **options}
     upgrader = Upgrader(**{**both, **(server or {})})
     near, far = socket.socketpair()
-    work = gevent.spawn(serve, far, upgrader)
+    work: Any = gevent.spawn(serve, far, upgrader)
     try:
         ws = connect(f"ws://localhost{path}", sock=near, headers=headers, **{**both, **(client or {})})
         return Pair(ws, work.get())

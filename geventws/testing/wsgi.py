@@ -23,7 +23,6 @@ from ..wsgi import Environ, StartResponse, request_of
 
 Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 
-_HEADERS_OF_BODIES = ("content-length", "content-type")
 _SERVERS_OWN = ("CONTENT_LENGTH", "CONTENT_TYPE", "REQUEST_METHOD", "SERVER_PROTOCOL", "SERVER_SOFTWARE")
 _PORTS = {"http": "80", "https": "443"}
 
@@ -142,8 +141,7 @@ def open_view(
     ``environ`` is put into the environment that the server makes. ``answered`` is called with the response, 101 or not.
     """
     near, far = _socket_pair()
-    view = _View(application, environ, timeout)
-    view.start(far)
+    view = _View(application, environ, timeout, far)
     host = headers.get("Host") or "localhost"
     try:
         ws = connect(
@@ -180,8 +178,6 @@ def open_environ(
     """`open_view` for the environment that a framework's own test client has made of a request."""
     request = request_of(environ)
     headers = Headers([(name, value) for name, value in request.headers.items() if value])
-    for name in _HEADERS_OF_BODIES:
-        del headers[name]
     if "Host" not in headers:
         headers["Host"] = _host_of(environ)
     own = {key: value for key, value in environ.items() if not _is_servers(key)}
@@ -211,21 +207,18 @@ def _host_of(environ: Environ) -> str:
 class _View:
     """An application that serves one request under gevent.pywsgi, in a greenlet of its own."""
 
-    def __init__(self, application: Application, environ: Environ, timeout: float) -> None:
+    def __init__(self, application: Application, environ: Environ, timeout: float, sock: _NamedSocket) -> None:
         self._application = application
         self._environ = environ
         self._timeout = timeout
         self._errors: list[BaseException] = []
-        self._greenlet: gevent.Greenlet[Any, Any] | None = None
-
-    def start(self, sock: Any) -> None:
-        address = (self._environ.get("REMOTE_ADDR", sock.address[0]), sock.address[1])
-        sock.address = address
+        self._sock = sock
+        sock.address = address = (environ.get("REMOTE_ADDR", sock.address[0]), sock.address[1])
         # It is not started, and listens nowhere.
-        server = WSGIServer(("127.0.0.1", 0), self._call, log=None)
+        server: Any = WSGIServer(("127.0.0.1", 0), self._call, log=None)
         server.environ.setdefault("SERVER_NAME", "localhost")
         server.environ.setdefault("SERVER_PORT", "80")
-        self._greenlet = gevent.spawn(server.handle, sock, address)
+        self._greenlet: gevent.Greenlet[Any, Any] = gevent.spawn(server.handle, sock, address)
 
     def _call(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """The application around the one under test: it keeps what that raises for the test."""
@@ -244,7 +237,7 @@ class _View:
             finally:
                 if hasattr(body, "close"):
                     body.close()
-        except Exception as error:
+        except (Exception, gevent.Timeout) as error:  # noqa: BLE001  (raised in the test)
             self._errors.append(error)
             if not started:
                 start_response("500 Internal Server Error", [("Content-Length", "0")])
@@ -260,8 +253,9 @@ class _View:
 
     def stop(self, *, wait: bool) -> None:
         """End the application, where it does not end by itself if it may take its time."""
-        if self._greenlet is not None and not (wait and self._wait()):
+        if not (wait and self._wait()):
             self._greenlet.kill()
+        self._sock.close()  # which is still the server's where the application has not begun
 
     def raise_failure(self, *, wait: bool) -> None:
         """Raise what the application has raised; each exception once."""
@@ -271,7 +265,6 @@ class _View:
             raise self._errors.pop(0)
 
     def _wait(self) -> bool:
-        assert self._greenlet is not None
         self._greenlet.join(self._timeout)
         return self._greenlet.dead
 

@@ -12,25 +12,11 @@ from tools.timing import wait_until
 
 pytest.importorskip("django")
 
-import django
-from django.conf import settings
-from django.http import HttpResponse, HttpResponseForbidden
-from django.urls import path
-
-if not settings.configured:
-    settings.configure(
-        ALLOWED_HOSTS=["*"],
-        ROOT_URLCONF=__name__,
-        LOGGING_CONFIG=None,
-        DATABASES={
-            "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:", "ATOMIC_REQUESTS": True},
-            "other": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:", "ATOMIC_REQUESTS": True},
-        },
-    )
-    django.setup()
-
+import django_settings  # noqa: F401  (sets Django up)
 from django.core.wsgi import get_wsgi_application
 from django.db import connections
+from django.http import HttpResponse, HttpResponseForbidden
+from django.urls import path
 
 from geventws.http11 import Request, Response
 from geventws.integrations.django import websocket
