@@ -29,10 +29,12 @@ from .exceptions import (
 from .frames import CloseCode, CloseFrame
 from .headers import Headers
 from .http11 import Request, Response
+from .metrics import Metrics
 from .outbox import Outbox
 from .protocol import State
 from .reconnection import reconnect
 from .server import WebSocketServer
+from .stats import ConnectionStats, ServerStats
 from .upgrader import Upgrader
 from .version import __version__
 from .websocket import WebSocket
@@ -48,18 +50,21 @@ __all__ = [
     "ConnectionClosed",
     "ConnectionClosedError",
     "ConnectionClosedOK",
+    "ConnectionStats",
     "HandshakeError",
     "Headers",
     "InvalidHeader",
     "InvalidState",
     "InvalidStatus",
     "InvalidURL",
+    "Metrics",
     "Outbox",
     "PerMessageDeflate",
     "ProtocolError",
     "ProxyError",
     "Request",
     "Response",
+    "ServerStats",
     "State",
     "Upgrader",
     "Violation",

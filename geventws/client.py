@@ -29,6 +29,7 @@ from .options import (
     deflate_settings,
 )
 from .proxy import Proxy, ProxyAgent, agent_for, described, stream_through
+from .reports import report_opened, report_refused, show_request, show_response
 from .tls import checked_context, default_context, server_name, start_tls
 from .url import WebSocketURL, join, parse_url
 from .websocket import WebSocket
@@ -36,6 +37,7 @@ from .websocket import WebSocket
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from .metrics import Metrics
     from .options import ConnectionOptions
 
 MAX_BODY = 2**20
@@ -124,14 +126,15 @@ def connect(
         version=version,
         deflate=settings,
     )
+    checked_options = connection_options("connect", options, masking_keys)
     make = partial(
-        checked_class("websocket_class", websocket_class, WebSocket),
-        settings=settings,
-        options=connection_options("connect", options, masking_keys),
+        checked_class("websocket_class", websocket_class, WebSocket), settings=settings, options=checked_options
     )
-    attempts = _Attempts(way, begin, make, max_redirects, on_redirect, process_request)
+    attempts = _Attempts(way, begin, make, max_redirects, on_redirect, process_request, checked_options.metrics)
     with Deadline(checked_timeout("open_timeout", open_timeout), "the name lookup") as deadline:
-        return attempts.open(target, deadline)
+        ws = attempts.open(target, deadline)
+    report_opened(ws)
+    return ws
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,7 @@ class _Attempts:
     max_redirects: int
     on_redirect: Callable[[str, Request], object] | None
     process_request: Callable[[Request], object] | None
+    metrics: Metrics | None
 
     def open(self, target: _Target, deadline: Deadline) -> WebSocket:
         handshake = self._begin(target)
@@ -169,12 +173,15 @@ class _Attempts:
             introduce(handshake.request, stream)
             if self.process_request is not None:
                 self.process_request(handshake.request)
+            show_request(">", handshake.request)
             response, head = _exchange(stream, handshake.serialize())
+            show_response("<", response)
             if follows and _is_redirect(response):
                 stream.close()
                 return response
             if response.status != 101:
                 response.body = _read_body(stream, response, head, deadline)
+                report_refused(self.metrics, handshake.request, response)
             return self.make(
                 stream,
                 Side.CLIENT,

@@ -65,6 +65,9 @@ class Compressor:
 
     One thread at a time may use it. A context is made at the first use, and for each message where there is no
     context takeover.
+
+    Attributes:
+        taken, given: how many bytes have gone in, and have come out.
     """
 
     def __init__(self, parameters: Parameters, settings: PerMessageDeflate, side: Side) -> None:
@@ -77,6 +80,7 @@ class Compressor:
         agreed = parameters.window_bits(side)
         self._bits = min(agreed, options.get("wbits", agreed))
         self._context: Any = None
+        self.taken = self.given = 0
 
     def compress(self, data: Buffer, fin: bool = True) -> bytes:
         """The payload of the frame that carries ``data``; ``fin`` says that it is the message's last frame."""
@@ -84,11 +88,13 @@ class Compressor:
         # What was flushed ends a block. One zero byte is then an empty stored block without its tail, and the whole of
         # an empty message (section 7.2.3.6).
         payload = self._deflate(view if view.c_contiguous else view.tobytes()) if view.nbytes else b"\x00" + _TAIL
-        if not fin:
-            return payload
-        if not self._takeover:
-            self.reset()
-        return payload[: -len(_TAIL)]
+        self.taken += view.nbytes
+        if fin:
+            payload = payload[: -len(_TAIL)]
+            if not self._takeover:
+                self.reset()
+        self.given += len(payload)
+        return payload
 
     def _deflate(self, data: Buffer) -> bytes:
         """Whole blocks, with an empty one at the end (section 7.2.1, steps 1 and 2)."""
@@ -134,6 +140,7 @@ class Decompressor:
 
     Attributes:
         pending: whether `read` has more to do. It must have ended before the next message is fed.
+        taken, given: how many bytes have gone in, and have come out.
     """
 
     def __init__(self, parameters: Parameters, settings: PerMessageDeflate, side: Side) -> None:
@@ -153,10 +160,12 @@ class Decompressor:
         # Whether zlib filled all the room it was given. Only then does it hold back output of the input it has read.
         self._full = False
         self.pending = False
+        self.taken = self.given = 0
 
     def feed(self, data: Buffer, fin: bool) -> None:
         """Take (a part of) a frame's payload; ``fin`` says that the message's last byte is in it."""
         owned = bytes(data)
+        self.taken += len(owned)
         for start in range(0, len(owned), _SLICE):
             self._queue.append(owned[start : start + _SLICE])
         self._fin = fin
@@ -174,6 +183,7 @@ class Decompressor:
         output = b""
         if self._queue or self._full:
             output = self._inflate(self._queue.popleft() if self._queue else b"", limit)
+        self.given += len(output)
         self.pending = bool(self._queue) or self._full
         if self._fin and not self.pending:
             self._end_message()

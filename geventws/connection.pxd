@@ -25,6 +25,11 @@ cdef class Connection(Owner):
     cdef public object remote_address
     cdef public object latency
     cdef public double last_received
+    cdef public double _opened_at
+    cdef double _ended_at
+    cdef public long long _messages_sent
+    cdef public long long _payload_sent
+    cdef long long _wire_received
     cdef public object _on_closed
     cdef object _on_ping
     cdef object _on_pong

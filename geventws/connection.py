@@ -26,6 +26,7 @@ from .exceptions import (
     InvalidState,
     ProtocolError,
 )
+from .framelog import frame_log
 from .frames import FIN, MAX_CLOSE_REASON, CloseCode, CloseFrame, Opcode, Side
 from .heartbeat import SHORTEST_TIMER
 from .hubs import shared
@@ -33,11 +34,13 @@ from .kernels import now
 from .options import Options
 from .protocol import HELD_LIMIT, Ping, Pong, Protocol, State
 from .protocol import Event as ProtocolEvent
+from .reports import call, report_closed, wants_end
 from .switching import getcurrent, switch, thread_id
 from .transport import HIGH_WATER, Owner, Transport
 
 if TYPE_CHECKING:
     from .handshake import Agreement
+    from .stats import Counts
 
 logger = logging.getLogger("geventws")
 
@@ -63,18 +66,22 @@ class Connection(Owner):
         "_corks",
         "_deadline",
         "_dispatching",
+        "_ended_at",
         "_flushed",
         "_holder",
         "_hub",
         "_last_event",
         "_lingering",
+        "_messages_sent",
         "_offloaded",
         "_on_closed",
         "_on_ping",
         "_on_pong",
+        "_opened_at",
         "_options",
         "_os_error",
         "_paused",
+        "_payload_sent",
         "_pings",
         "_protocol",
         "_pulse",
@@ -87,6 +94,7 @@ class Connection(Owner):
         "_transport",
         "_turn",
         "_why",
+        "_wire_received",
         "_yielding",
         "agreement",
         "last_received",
@@ -128,6 +136,11 @@ class Connection(Owner):
         self.remote_address = remote_address or _peer_name(sock)
         self.latency: float | None = None
         self.last_received = common.ran_at = now()  # the opening handshake waited in the hub
+        self._opened_at = self.last_received
+        self._ended_at = 0.0
+        self._messages_sent = 0
+        self._payload_sent = 0
+        self._wire_received = len(head)
         self._on_closed = on_closed
         self._on_ping: Callable[[bytes], object] | None = None
         self._on_pong: Callable[[bytes], object] | None = None
@@ -159,18 +172,28 @@ class Connection(Owner):
             if options.ping_interval is None
             else common.heartbeats.add(self, options.ping_interval, options.ping_timeout)
         )
+        self._transport.frame_log = frame_log(side, self.remote_address, common.reports)
         if head:
+            if self._transport.frame_log is not None:
+                self._transport.frame_log.received(bytearray(head), len(head))
             self._handle(self._protocol.receive(bytearray(head), len(head)))
         self._update_reading()
 
-    def _new_compressor(self) -> Compressor | None:
+    def _new_compressor(self, last: Compressor | None = None) -> Compressor | None:
+        """One that begins with an empty window; it goes on counting where the last one stopped."""
         deflate = self.agreement.deflate
-        return None if deflate is None else Compressor(deflate, self._settings, self._side)
+        if deflate is None:
+            return None
+        compressor = Compressor(deflate, self._settings, self._side)
+        if last is not None:
+            compressor.taken, compressor.given = last.taken, last.given
+        return compressor
 
     # Receiving, in the hub
 
     def bytes_received(self, data: bytearray, size: int) -> None:
         self.last_received = self._shared.ran_at = now()
+        self._wire_received += size
         events = self._protocol.receive(data, size)
         if events:
             self._handle(events)
@@ -294,6 +317,8 @@ class Connection(Owner):
             self.latency = received_at - sent_at
             if result is not None:
                 result.set(self.latency)
+            if self._options.metrics is not None:
+                self._shared.reports.add(call, self._options.metrics.measured, self, self.latency)
             if first == data:
                 return
 
@@ -432,6 +457,7 @@ class Connection(Owner):
         """The TCP connection is over."""
         if self._protocol.state is _CLOSED:
             return
+        self._ended_at = now()
         self._why = self._why or why
         if error is not None and self._os_error is None:
             self._os_error = error.with_traceback(None)
@@ -447,6 +473,8 @@ class Connection(Owner):
 
     def _ended(self) -> None:
         """In the hub: everybody who waits for this connection goes on."""
+        if wants_end(self._options.metrics):
+            self._shared.reports.add(report_closed, self)
         if self._closed_event is not None:
             self._closed_event.set()
         for result, _ in self._pings.values():
@@ -458,6 +486,42 @@ class Connection(Owner):
         if self._on_closed is not None:
             on_closed, self._on_closed = self._on_closed, None
             on_closed(self)
+
+    # Counting
+
+    def _counts(self) -> Counts:
+        protocol = self._protocol
+        compressor, decompressor = protocol.compressor, protocol.decompressor
+        return (
+            protocol.messages_received,
+            self._messages_sent,
+            protocol.payload_received,
+            self._payload_sent,
+            self._wire_received,
+            self._transport.sent,
+            decompressor.taken if decompressor is not None else 0,
+            decompressor.given if decompressor is not None else 0,
+            compressor.taken if compressor is not None else 0,
+            compressor.given if compressor is not None else 0,
+        )
+
+    def _age(self) -> float:
+        return (self._ended_at or now()) - self._opened_at
+
+    def _waiting(self) -> int:
+        return len(self._protocol.messages) - self._protocol.taken
+
+    def _ending(self) -> tuple[int | None, Side | None]:
+        """The close code with which the connection ended, and the side that closed it."""
+        protocol = self._protocol
+        if protocol.state is not _CLOSED:
+            return None, None
+        rcvd, sent = protocol.close_rcvd, protocol.close_sent
+        if sent is not None and sent is not rcvd and (rcvd is not None or protocol.error is not None):
+            return sent.code, self._side
+        if rcvd is not None:  # which is what this side has sent too, as the answer, where it could
+            return rcvd.code, Side.CLIENT if self._side is Side.SERVER else Side.SERVER
+        return CloseCode.ABNORMAL_CLOSURE, None
 
     def _closed_error(self) -> ConnectionClosed:
         """A new exception that tells how the connection ended."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
@@ -11,10 +10,9 @@ from gevent import Timeout
 from .exceptions import ConnectionClosed
 from .frames import CloseCode, CloseFrame
 from .protocol import Message, State
+from .reports import report_failed
 from .transport import HIGH_WATER
 from .websocket import WebSocket
-
-logger = logging.getLogger("geventws")
 
 Handler = Callable[[WebSocket], object]
 
@@ -33,11 +31,11 @@ def run_handler(handler: Handler, ws: WebSocket) -> None:
     try:
         try:
             handler(ws)
-        except (Exception, Timeout) as error:
+        except (Exception, Timeout) as error:  # noqa: BLE001  (report_failed logs it)
             # A handler need not catch what `recv` and `send` raise when the client goes. Where the client is still
             # there, it is another connection of the handler's that has ended, an error like any other.
             if not isinstance(error, ConnectionClosed) or ws.state is State.OPEN:
-                logger.error("the handler failed for %s", ws.remote_address, exc_info=True)
+                report_failed(ws, error)
                 if ws.environ is not None and ON_FAILURE in ws.environ:
                     ws.environ[ON_FAILURE](error)
             ws.close(CloseCode.INTERNAL_ERROR)

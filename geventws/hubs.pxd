@@ -7,6 +7,7 @@ cdef class Shared:
     cdef public Gathering gathering
     cdef public object masking_keys
     cdef public object heartbeats
+    cdef public object reports
     cdef public double ran_at
     cdef public unsigned long thread
     cdef dict _offloads

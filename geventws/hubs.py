@@ -12,6 +12,7 @@ from .frames import MaskingKeys
 from .heartbeat import Heartbeats
 from .kernels import now
 from .offload import Offload
+from .reports import Reports
 from .switching import thread_id
 from .transport import Gathering
 
@@ -30,6 +31,7 @@ class Shared:
         hub: the hub.
         buffer: where everything that is received lands first.
         gathering: where short frames are put together before they are written.
+        reports: what happened in the hub and is told outside of it.
         ran_at: when the hub last ran, as far as the connections know (in the time of `kernels.now`).
         thread: the number of the hub's thread; 0 in a forked child, where no thread may use these connections.
     """
@@ -43,6 +45,7 @@ class Shared:
         "hub",
         "masking_keys",
         "ran_at",
+        "reports",
         "thread",
     )
 
@@ -52,6 +55,7 @@ class Shared:
         self.gathering = Gathering()
         self.masking_keys = MaskingKeys()
         self.heartbeats = Heartbeats(hub)
+        self.reports = Reports()
         self.ran_at = now()
         self.thread = thread_id()
         self._offloads: dict[int, Offload] = {}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypedDict, TypeVar
 
 from .deflate import PerMessageDeflate
+from .metrics import Metrics, checked_metrics
 
 if TYPE_CHECKING:
     from .exceptions import HandshakeError
@@ -34,6 +35,7 @@ class Options:
         auto_pong: whether pings are answered by themselves.
         validate_utf8: whether text is checked; where not, bytes that are not UTF-8 come as lone surrogates
             (surrogateescape).
+        metrics: what is called when the connection opens, ends, and so on; a `metrics.Metrics`.
         masking_keys: a function that makes the 4-byte masking keys of a client's frames, for tests; None for random
             keys.
     """
@@ -47,6 +49,7 @@ class Options:
     auto_cork: bool = True
     auto_pong: bool = True
     validate_utf8: bool = True
+    metrics: Metrics | None = None
     masking_keys: Callable[[], bytes] | None = None
 
     def __post_init__(self) -> None:
@@ -58,6 +61,7 @@ class Options:
                 checked_count(name, getattr(self, name), 1)
         for name in ("auto_cork", "auto_pong", "validate_utf8"):
             checked_switch(name, getattr(self, name))
+        checked_metrics(self.metrics)
         checked_function("masking_keys", self.masking_keys)
 
 
@@ -73,6 +77,7 @@ class ConnectionOptions(TypedDict, total=False):
     auto_cork: bool
     auto_pong: bool
     validate_utf8: bool
+    metrics: Metrics | None
 
 
 class UpgradeOptions(ConnectionOptions, total=False):

@@ -16,6 +16,8 @@ cdef class Protocol:
     cdef public list messages
     cdef public Py_ssize_t taken
     cdef public Py_ssize_t held
+    cdef public long long messages_received
+    cdef public long long payload_received
     cdef public bint streaming
     cdef public bint as_stream
     cdef public bint report_control

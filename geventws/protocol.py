@@ -89,6 +89,7 @@ class Protocol:
     ``report_control`` puts the received pings and pongs among them, in their order. ``streaming`` makes the present or
     next message come as `Fragment` items. ``as_stream`` makes all messages come so, for one who reads them as a stream
     and could not tell that some are missing: none is dropped, not even after our close frame.
+    ``messages_received`` and ``payload_received`` count whole messages and their uncompressed bytes.
     """
 
     __slots__ = (
@@ -124,6 +125,8 @@ class Protocol:
         "job",
         "masking_keys",
         "messages",
+        "messages_received",
+        "payload_received",
         "report_control",
         "state",
         "streaming",
@@ -145,6 +148,8 @@ class Protocol:
         self.messages: list[Any] = []
         self.taken = 0
         self.held = 0
+        self.messages_received = 0
+        self.payload_received = 0
         self.streaming = False
         self.as_stream = False
         self.report_control = False
@@ -326,6 +331,8 @@ class Protocol:
             ):
                 offset = start + header.length
                 self._whole_message(data, start, offset, header)
+                self.messages_received += 1
+                self.payload_received += header.length
                 continue
             self._begin_frame(header)
             offset = start
@@ -452,6 +459,8 @@ class Protocol:
                 whole, self._buffer = self._buffer, bytearray()
                 self._put(self._to_str(whole, 0, len(whole)) if self._text else bytes(whole))
         if last:
+            self.messages_received += 1
+            self.payload_received += self._size
             self._fragmented = False
             self._decoder = None
 

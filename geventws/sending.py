@@ -100,6 +100,8 @@ class SendingConnection(Connection):
             self._write_compressed(first | RSV1, payload)
         else:
             self._take_turn(self._write_compressed, first | RSV1, payload)
+        self._messages_sent += 1
+        self._payload_sent += len(payload)
 
     def send_json(self, value: Any) -> None:
         """Send a value as JSON text; raises TypeError or ValueError where JSON has no word for it."""
@@ -186,7 +188,7 @@ class SendingConnection(Connection):
             self._write_frame(first, data)
             written = True
         finally:
-            protocol.compressor = compressor if written else self._new_compressor()
+            protocol.compressor = compressor if written else self._new_compressor(compressor)
 
     def _send_fragments(
         self, fragments: Iterable[Sendable], text: bool | None, compress: bool | None, timeout: float | None
@@ -214,11 +216,13 @@ class SendingConnection(Connection):
                 self._wait_for_room(timeout)
                 this, first = Opcode.CONTINUATION if first else opcode, opcode
                 self._write_fragment(this, payload, compress)
+                self._payload_sent += len(payload)
             if decoder is not None:
                 decoder.decode(b"", True)
             self._wait_for_room(timeout)
             opcode = Opcode.TEXT if text else Opcode.BINARY
             self._write_fragment(FIN | (Opcode.CONTINUATION if first else opcode), b"", compress)
+            self._messages_sent += 1
         except BaseException:
             if first and self._protocol.state is _OPEN:
                 self._fail(CloseFrame(CloseCode.INTERNAL_ERROR, "a message was broken off"))

@@ -28,6 +28,7 @@ from .kernels import now
 from .opening import Deadline, read_head, read_proxy_header, request_timeout
 from .options import check_wait, checked_switch
 from .proxy_protocol import InvalidProxyHeader, ProxiedRequestParser, ProxyHeader
+from .stats import ServerStats
 from .tls import checked_context, load_certificate, start_tls
 from .upgrader import Clients, Upgrader
 from .websocket import WebSocket
@@ -136,6 +137,10 @@ class WebSocketServer(StreamServer):
     @property
     def clients(self) -> Clients:
         return self._upgrader.clients
+
+    def stats(self) -> ServerStats:
+        """The numbers of all connections so far; see `Upgrader.stats`."""
+        return self._upgrader.stats()
 
     @property
     def ssl_enabled(self) -> bool:

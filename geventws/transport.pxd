@@ -24,6 +24,8 @@ cdef class Transport:
     cdef public bint corked
     cdef public bint closed
     cdef public bint reading
+    cdef public long long sent
+    cdef public object frame_log
     cdef int _fd
     cdef object _pending
     cdef object _raw

@@ -21,6 +21,8 @@ from .kernels import Buffer, now, receive, to_bytes, transmit, transmit_many, tr
 if TYPE_CHECKING:
     from gevent.hub import Hub
 
+    from .framelog import FrameLog
+
 HIGH_WATER = 65536
 """While more bytes than this wait to be written, senders wait."""
 LOW_WATER = 16384
@@ -96,6 +98,8 @@ class Transport:
         corked: while true, what is written waits until `flush`, or until there is `CORK_LIMIT` of it.
         closed: whether the descriptor has been closed.
         reading: whether the hub reads.
+        sent: how many bytes the kernel has taken.
+        frame_log: what is told of all bytes that are read and written; None for nobody.
     """
 
     __slots__ = (
@@ -117,7 +121,9 @@ class Transport:
         "buffered",
         "closed",
         "corked",
+        "frame_log",
         "reading",
+        "sent",
         "sock",
     )
 
@@ -145,6 +151,8 @@ class Transport:
         self.corked = False
         self.closed = False
         self.reading = False
+        self.sent = 0
+        self.frame_log: FrameLog | None = None
 
     # Reading
 
@@ -193,6 +201,8 @@ class Transport:
             self._owner.stream_ended(error)
             return
         if size > 0:
+            if self.frame_log is not None:
+                self.frame_log.received(self._buffer, size)
             self._owner.bytes_received(self._buffer, size)
         elif size == 0:
             self._owner.stream_ended(None)
@@ -218,6 +228,8 @@ class Transport:
         """Write a chunk, or two, which must not change afterwards. They are dropped when writing has failed before."""
         if self.closed or self._write_error is not None:
             return
+        if self.frame_log is not None:
+            self.frame_log.sent(chunk, second)
         try:
             self._put(chunk)
             if second is not None:
@@ -241,7 +253,7 @@ class Transport:
         To be followed by `commit` at once, or by nothing.
         """
         gathering = self._gathering
-        if self._blocked or self.closed or self._write_error is not None:
+        if self._blocked or self.closed or self._write_error is not None or self.frame_log is not None:
             return None
         if gathering.transport is None:
             gathering.size = 0  # first, so that nobody ever has another one's bytes
@@ -274,6 +286,7 @@ class Transport:
         if not self._queue and self._pending is None:
             sent = max(0, transmit_part(self._raw, self._fd, gathering.buffer, gathering.size))
             self.buffered -= sent
+            self.sent += sent
         self._settle(sent)
 
     @property
@@ -365,6 +378,7 @@ class Transport:
         """So much of the queue's head is gone."""
         queue = self._queue
         self.buffered -= sent
+        self.sent += sent
         if not self.buffered:
             queue.clear()
             return

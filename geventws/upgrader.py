@@ -25,6 +25,8 @@ from .options import (
     connection_options,
     deflate_settings,
 )
+from .reports import report_opened, report_refused, show_request, show_response
+from .stats import ServerStats, Totals
 from .websocket import WebSocket
 
 if TYPE_CHECKING:
@@ -150,6 +152,7 @@ class Upgrader:
             deflate=self._deflate,
         )
         self.clients = Clients()
+        self._totals = Totals()
 
     def should_handle(self, request: Request) -> bool:
         """Whether there is a WebSocket at the request's path; to be overridden."""
@@ -205,6 +208,7 @@ class Upgrader:
         return ws
 
     def _open(self, request: Request, take: Take, on_closed: OnClosed) -> WebSocket | Response | None:
+        show_request("<", request)
         response, agreement = self._answer(request)
         if agreement is None:
             return response
@@ -226,6 +230,13 @@ class Upgrader:
             raise
         hang_up(sock)
 
+    def stats(self) -> ServerStats:
+        """The numbers of all connections so far.
+
+        With ``track_clients=False`` the sums are those of the connections that have ended.
+        """
+        return self._totals.stats(list(self.clients))
+
     # What to answer
 
     def _answer(self, request: Request) -> tuple[Response, Agreement | None]:
@@ -241,6 +252,9 @@ class Upgrader:
             self._check(request)
         answer = self._call("process_request", self._processed, request)
         if answer is not None:
+            if upgrade:
+                logger.info("refused an opening handshake: process_request answered %s", answer.status)
+                self._count_refusal(request, answer)
             return answer, None
         if not upgrade:
             self._check(request)
@@ -275,14 +289,24 @@ class Upgrader:
     def response_to(self, error: HandshakeError, request: Request | None = None) -> Response:
         """The response with which a request is refused."""
         logger.info("refused an opening handshake: %s", error)
-        if self._on_handshake_error is not None:
-            try:
-                answer = _checked_answer("on_handshake_error", self._on_handshake_error(error, request))
-                if answer is not None:
-                    return _final(answer, request)
-            except Exception:
-                logger.error("on_handshake_error failed", exc_info=True)
-        return _final(error.response or _failed(), request)
+        response = self._own_response(error, request) or _final(error.response or _failed(), request)
+        self._count_refusal(request, response)
+        return response
+
+    def _own_response(self, error: HandshakeError, request: Request | None) -> Response | None:
+        """What the user's function wants to be sent."""
+        if self._on_handshake_error is None:
+            return None
+        try:
+            answer = _checked_answer("on_handshake_error", self._on_handshake_error(error, request))
+            return None if answer is None else _final(answer, request)
+        except Exception:
+            logger.error("on_handshake_error failed", exc_info=True)
+            return None
+
+    def _count_refusal(self, request: Request | None, response: Response) -> None:
+        self._totals.refuse(response.status)
+        report_refused(self._options.metrics, request, response)
 
     def _call(self, name: str, hook: Callable[..., Any], *arguments: Any) -> Any:
         """Call what the user gave; where it raises, that is logged, and the request refused with 500."""
@@ -297,6 +321,7 @@ class Upgrader:
     def _send(self, sock: Any, response: Response) -> bool:
         """Write the answer; False where the peer is gone or does not read."""
         try:
+            show_response(">", response)
             sock.settimeout(0)
             left = try_to_send(sock, response.serialize())
             if left:
@@ -328,11 +353,14 @@ class Upgrader:
             options=self._options,
             on_closed=on_closed,
         )
+        self._totals.begin()
         if self._track_clients:
             self.clients._websockets.add(ws)
+        report_opened(ws)
         return ws
 
     def _closed(self, ws: WebSocket) -> None:
+        self._totals.end(ws)
         self.clients._websockets.discard(ws)
 
     def _left(self, place: Place, ws: WebSocket) -> None:

@@ -22,6 +22,7 @@ from .kernels import now
 from .options import Options, check_wait
 from .protocol import Fragment, Message, Ping, Pong, State
 from .sending import SendingConnection
+from .stats import ConnectionStats
 from .switching import getcurrent, switch, thread_id
 
 if TYPE_CHECKING:
@@ -139,6 +140,19 @@ class WebSocket(SendingConnection):
     def paused(self) -> bool:
         """Whether `pause` was called last."""
         return self._paused
+
+    def stats(self) -> ConnectionStats:
+        """What has gone over the connection so far, and how it is; also when it has ended."""
+        code, side = self._ending()
+        return ConnectionStats(
+            *self._counts(),
+            age=self._age(),
+            buffered_amount=self._transport.buffered,
+            waiting=self._waiting(),
+            latency=self.latency,
+            close_code=code,
+            closed_by=None if side is None else side.value,
+        )
 
     # Receiving
 

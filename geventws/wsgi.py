@@ -22,6 +22,7 @@ from .hosts import HostConnection
 from .http11 import Request, Response, refusal
 from .opening import introduce
 from .options import check_wait
+from .stats import ServerStats
 from .upgrader import Clients, Upgrader
 from .websocket import WebSocket
 
@@ -69,6 +70,10 @@ class WebSocketApp:
     @property
     def clients(self) -> Clients:
         return self._upgrader.clients
+
+    def stats(self) -> ServerStats:
+        """The numbers of all connections so far; see `Upgrader.stats`."""
+        return self._upgrader.stats()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         outcome = open_websocket(self._upgrader, environ, start_response)
