@@ -307,6 +307,45 @@ def test_tcp_tunnel() -> None:
             assert far.finish() == (0, "", "")
 
 
+def test_prometheus_metrics() -> None:
+    pytest.importorskip("prometheus_client")
+    with program("prometheus_metrics.py", "--port", "0") as server:
+        url = server.address().removesuffix("/metrics")
+        with connect(url.replace("http", "ws"), compression=False) as ws:
+            ws.send("hello")
+            assert ws.recv(timeout=5) == "hello"
+        with pytest.raises(InvalidStatus):
+            connect(url.replace("http", "ws"), origin="http://example.com")
+        with urlopen(f"{url}/metrics") as response:
+            lines = response.read().decode().splitlines()
+        for line in (
+            "websocket_connections 0.0",
+            "websocket_opened_total 1.0",
+            'websocket_messages_total{direction="received"} 1.0',
+            'websocket_wire_bytes_total{direction="sent"} 11.0',
+            'websocket_closed_total{code="1000"} 1.0',
+            'websocket_refused_total{status="403"} 1.0',
+            'websocket_duration_seconds_bucket{le="1.0"} 1.0',
+        ):
+            assert line in lines
+        server.signal()
+        assert server.finish() == (0, "", "")
+
+
+def test_opentelemetry_metrics() -> None:
+    pytest.importorskip("opentelemetry.sdk")
+    lines = output_of("opentelemetry_metrics.py").splitlines()
+    for line in (
+        "websocket.connections [path=/echo] 0",
+        "websocket.duration [code=1000] 1",
+        "websocket.refusals [status=404] 1",
+        "websocket.messages [direction=received] 1",
+        "websocket.payload [direction=sent] 5",
+        "websocket.wire [direction=received] 19",
+    ):
+        assert line in lines
+
+
 def test_every_example_has_a_test_and_says_how_to_run_it() -> None:
     for path in EXAMPLES.glob("*.py"):
         assert f"test_{path.stem}" in globals(), path.name
