@@ -645,3 +645,14 @@ def test_what_one_side_compresses_the_other_reads(parameters, options, sender, m
         payloads.append(compressor.compress(last))
         read = [piece for payload in payloads for piece in pieces_of(payload, seed)]
         assert inflate(decompressor, *read, limit=max(limit, len(message) // 50, 1)) == message
+
+
+def test_what_goes_in_and_comes_out_is_counted(library):
+    compressor, decompressor = Compressor(AGREED, DEFAULTS, Side.CLIENT), receiver()
+    payloads = [compressor.compress(b"again " * 100), compressor.compress(b"ab", False), compressor.compress(b"")]
+    assert compressor.taken == 602
+    assert compressor.given == sum(map(len, payloads))
+    assert inflate(decompressor, payloads[0]) == b"again " * 100
+    assert inflate(decompressor, *payloads[1:]) == b"ab"
+    assert decompressor.taken == compressor.given
+    assert decompressor.given == 602

@@ -594,3 +594,19 @@ def test_many_messages_of_one_read_are_taken_one_by_one_without_a_copy_of_the_re
         assert protocol.go_on() == []
         assert rest is None or not protocol.has_tail or protocol._tail is rest
     assert not protocol.has_tail
+
+
+def test_whole_messages_and_their_uncompressed_bytes_are_counted():
+    protocol = new(deflate=Parameters())
+    stream = frame(FIN | Opcode.TEXT, "ü".encode()) + frame(FIN | Opcode.PING, b"1")
+    stream += frame(Opcode.BINARY, b"ab") + frame(FIN | Opcode.CONTINUATION, b"c")
+    receive(protocol, stream + frame(FIN | RSV1 | Opcode.BINARY, deflated(b"x" * 1000)))
+    assert (protocol.messages_received, protocol.payload_received) == (3, 2 + 3 + 1000)
+    receive(protocol, frame(Opcode.TEXT, b"not whole"))
+    assert (protocol.messages_received, protocol.payload_received) == (3, 1005)
+
+
+def test_a_message_that_breaks_a_rule_is_not_counted():
+    protocol = new()
+    receive(protocol, frame(FIN | Opcode.TEXT, b"\xff"))
+    assert (protocol.messages_received, protocol.payload_received) == (0, 0)

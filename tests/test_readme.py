@@ -17,6 +17,7 @@ from tools import certificates
 from tools.proxying import Listener, read_request, tunnel_socks5
 
 import geventws
+from geventws import testing
 from geventws.exceptions import Violation
 from geventws.options import Options
 from geventws.proxy import HTTPConnectAgent, SOCKSAgent
@@ -147,6 +148,10 @@ def arguments_of(function: Callable[..., Any]) -> set[str]:
         pytest.param({name for name in dir(geventws.WebSocket) if not name.startswith("_")}, id="WebSocket"),
         pytest.param(arguments_of(geventws.WebSocket.makefile), id="makefile"),
         pytest.param({"relay", *arguments_of(relay), *Relayed._fields}, id="relay"),
+        pytest.param(set(testing.__all__), id="testing"),
+        pytest.param({field.name for field in fields(geventws.ConnectionStats)}, id="ConnectionStats"),
+        pytest.param({field.name for field in fields(geventws.ServerStats)}, id="ServerStats"),
+        pytest.param({name for name in dir(geventws.Metrics) if not name.startswith("_")}, id="Metrics"),
         pytest.param(arguments_of(geventws.connect), id="connect"),
         pytest.param(arguments_of(geventws.reconnect), id="reconnect"),
         pytest.param({name for name in dir(geventws.Outbox) if not name.startswith("_")}, id="Outbox"),
