@@ -21,11 +21,11 @@ cdef class Gathering:
 cdef class Transport:
     cdef public object sock
     cdef public Py_ssize_t buffered
+    cdef public long long sent
+    cdef public object frame_log
     cdef public bint corked
     cdef public bint closed
     cdef public bint reading
-    cdef public long long sent
-    cdef public object frame_log
     cdef int _fd
     cdef object _pending
     cdef object _raw

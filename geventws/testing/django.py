@@ -89,7 +89,7 @@ class _Application:
                 connection.dec_thread_sharing()
         fields = [*response.items(), *(("Set-Cookie", morsel.OutputString()) for morsel in response.cookies.values())]
         start_response(f"{response.status_code} {response.reason_phrase}", fields)
-        body: Iterable[bytes] = response
+        body: Iterable[bytes] = iter(response)  # it itself the test client's handler has closed, or closes at its end
         return body
 
 

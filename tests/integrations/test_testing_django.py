@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from gevent.subprocess import PIPE, STDOUT, Popen
 
 pytest.importorskip("django")
 
@@ -11,6 +13,7 @@ import django_settings  # noqa: F401  (sets Django up)
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.models import User
 from django.core.management import call_command
+from django.core.signals import request_finished
 from django.db import connections
 from django.http import HttpResponse
 from django.test import override_settings
@@ -132,6 +135,29 @@ def test_error_of_an_ordinary_request_is_the_clients_own(client: WebSocketTestCl
         with pytest.raises(ZeroDivisionError):
             client.get("/raise")
         ws.recv(timeout=5)
+
+
+def test_request_is_finished_once(client: WebSocketTestClient) -> None:
+    def finish(**signal: Any) -> None:
+        finished.append(True)
+
+    finished: list[bool] = []
+    request_finished.connect(finish)
+    try:
+        with client.websocket("/tell?a=b"):
+            assert not finished
+    finally:
+        request_finished.disconnect(finish)
+    assert finished == [True]
+
+
+def test_patched_program_is_the_same() -> None:
+    tests = [__file__, "-q", "-p", "no:cacheprovider", "-k", "login or share or raised"]
+    program = f"from gevent import monkey; monkey.patch_all(); import pytest; raise SystemExit(pytest.main({tests!r}))"
+    running = Popen([sys.executable, "-c", program], stdout=PIPE, stderr=STDOUT)
+    output, _ = running.communicate()
+    assert running.returncode == 0, output.decode()
+    assert b"passed" in output
 
 
 def test_cookie_of_the_answer_is_kept(client: WebSocketTestClient) -> None:
