@@ -776,7 +776,9 @@ def test_each_failure_is_one_line_in_the_log(
             break
         ws.wait_closed()
     where = script.url
-    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+    assert "password" not in caplog.text
+    told = [record for record in caplog.records if record.module == "reconnection"]
+    assert [(record.levelname, record.getMessage()) for record in told] == [
         ("WARNING", f"no connection to {where} (the server answered 503 Later); the next attempt is in 1.3 s"),
         (
             "WARNING",
