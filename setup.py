@@ -6,7 +6,8 @@ import sys
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-MODULES = ("kernels", "frames", "protocol", "switching", "hubs", "transport", "connection", "sending", "websocket")
+MODULES = ("kernels", "frames", "messages", "protocol", "switching", "hubs", "transport", "connection", "sending")
+MODULES += ("websocket", "broadcast")
 WITH_TWINS = ("kernels", "switching")
 """Written in Cython, with a twin of the same name in Python; the others are compiled as they are."""
 OPTIONS = ["-O3", "-g0"]

@@ -23,8 +23,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import path
 from gevent.pywsgi import WSGIServer
 
-from geventws import WebSocket
-from geventws.handlers import send_to_all
+from geventws import WebSocket, broadcast
 from geventws.integrations.django import websocket
 from geventws.wsgi import WebSocketMiddleware, close_websockets
 
@@ -44,7 +43,7 @@ def chat(request: HttpRequest, ws: WebSocket, room: str) -> None:
     members.add(ws)
     try:
         for message in ws:
-            send_to_all(members, message)
+            broadcast(members, message)
     finally:
         members.discard(ws)
 

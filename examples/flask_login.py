@@ -21,8 +21,7 @@ import gevent
 from flask import Flask, request, session
 from gevent.pywsgi import WSGIServer
 
-from geventws import Request, Response, WebSocket
-from geventws.handlers import send_to_all
+from geventws import Request, Response, WebSocket, broadcast
 from geventws.integrations.flask import Sock
 from geventws.wsgi import close_websockets
 
@@ -61,7 +60,7 @@ def logout() -> str:
 @sock.route("/chat")
 def chat(ws: WebSocket) -> None:
     for message in ws:
-        send_to_all(sock.clients(chat), f"{ws.request.user}: {message}")
+        broadcast(sock.clients(chat), f"{ws.request.user}: {message}")
 
 
 def stop(server: WSGIServer) -> None:

@@ -9,6 +9,7 @@ if acceleration.is_unwanted():
 
 # What is imported here depends on the lines above.
 from . import kernels
+from .broadcast import broadcast
 from .client import connect
 from .deflate import PerMessageDeflate
 from .exceptions import (
@@ -29,6 +30,7 @@ from .exceptions import (
 from .frames import CloseCode, CloseFrame
 from .headers import Headers
 from .http11 import Request, Response
+from .messages import PreparedMessage
 from .metrics import Metrics
 from .outbox import Outbox
 from .protocol import State
@@ -60,6 +62,7 @@ __all__ = [
     "Metrics",
     "Outbox",
     "PerMessageDeflate",
+    "PreparedMessage",
     "ProtocolError",
     "ProxyError",
     "Request",
@@ -74,6 +77,7 @@ __all__ = [
     "WebSocketServer",
     "__version__",
     "accelerated",
+    "broadcast",
     "connect",
     "reconnect",
     "upgrade",

@@ -71,11 +71,11 @@ def run_demo(options: argparse.Namespace) -> int:
 def run_serve(options: argparse.Namespace) -> int:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
 
-    def broadcast(ws: WebSocket) -> None:
+    def send_to_all(ws: WebSocket) -> None:
         for message in ws:
-            handlers.send_to_all(server.clients, message)
+            server.broadcast(message)
 
-    handler = _imported(options.handler) if options.handler else broadcast if options.broadcast else handlers.echo
+    handler = _imported(options.handler) if options.handler else send_to_all if options.broadcast else handlers.echo
     try:
         server = WebSocketServer(
             options.listen or (options.host, options.port),

@@ -82,6 +82,11 @@ class Compressor:
         self._context: Any = None
         self.taken = self.given = 0
 
+    @property
+    def method(self) -> tuple[int, ...]:
+        """What decides how a message comes out that begins with an empty window."""
+        return (self._bits, self._level, self._memory_level, self._strategy)
+
     def compress(self, data: Buffer, fin: bool = True) -> bytes:
         """The payload of the frame that carries ``data``; ``fin`` says that it is the message's last frame."""
         view = memoryview(data)

@@ -37,6 +37,8 @@ cdef class Connection(Owner):
     cdef list _senders
     cdef object _holder
     cdef object _turn
+    cdef list _behind
+    cdef Py_ssize_t _behind_size
     cdef object _closed_event
     cdef object _flushed
     cdef int _corks

@@ -60,6 +60,8 @@ class Connection(Owner):
         "__weakref__",
         "_auto_cork",
         "_auto_corked",
+        "_behind",
+        "_behind_size",
         "_closed_event",
         "_closing_timer",
         "_cork_began",
@@ -149,6 +151,9 @@ class Connection(Owner):
         self._senders: list[Waiter[None]] = []
         self._holder: Waiter[None] | None = None
         self._turn: Any = None
+        # Frames that come right behind the message that somebody is in the middle of, and their size together.
+        self._behind: list[bytes] | None = None
+        self._behind_size = 0
         self._closed_event: Event | None = None
         self._flushed: Event | None = None
         # Corking.

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable
 
 from gevent import Timeout
 
 from .exceptions import ConnectionClosed
 from .frames import CloseCode, CloseFrame
-from .protocol import Message, State
+from .protocol import State
 from .reports import report_failed
-from .transport import HIGH_WATER
 from .websocket import WebSocket
 
 Handler = Callable[[WebSocket], object]
 
 ON_FAILURE = "geventws.on_failure"
 """In a WSGI environment: a function that is called with what a handler raised, for tests."""
-_TOO_SLOW = CloseFrame(CloseCode.TRY_AGAIN_LATER, "too slow")
 
 
 def run_handler(handler: Handler, ws: WebSocket) -> None:
@@ -53,18 +50,3 @@ def echo(ws: WebSocket) -> None:
     """Send each message back as it came."""
     for message in ws:
         ws.send(message)
-
-
-def send_to_all(clients: Iterable[WebSocket], message: Message) -> None:
-    """Send a message to every client whose connection is open, without waiting for any of them to read it.
-
-    A client for which so much lies ready that `send` would wait is disconnected: it would hold up the others.
-    """
-    for ws in list(clients):
-        if ws.state is not State.OPEN:
-            continue
-        if ws.buffered_amount > HIGH_WATER:
-            ws.start_close(_TOO_SLOW)
-            continue
-        with suppress(ConnectionClosed):
-            ws.send(message)

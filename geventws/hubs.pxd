@@ -1,10 +1,19 @@
-from geventws.transport cimport Gathering
+from geventws.kernels cimport now
+from geventws.transport cimport Gathering, Transport
+
+cdef class Backlog:
+    cdef object _loop
+    cdef object _timer
+    cdef object _transports
+
+    cpdef add(self, Transport transport)
 
 cdef class Shared:
     cdef object __weakref__
     cdef public object hub
     cdef public bytearray buffer
     cdef public Gathering gathering
+    cdef public Backlog backlog
     cdef public object masking_keys
     cdef public object heartbeats
     cdef public object reports

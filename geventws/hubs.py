@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -14,14 +15,49 @@ from .kernels import now
 from .offload import Offload
 from .reports import Reports
 from .switching import thread_id
-from .transport import Gathering
+from .transport import Gathering, Transport
 
 if TYPE_CHECKING:
     from gevent.hub import Hub
 
 _PAUSE = 0.0001
+HOLD = 0.005
+"""For how long the hub is held at a stretch by writing to many, in seconds."""
 READ_SIZE = 262144
 """How many bytes are read at once at the most. Messages that are read whole are not copied together."""
+
+
+class Backlog:
+    """Transports that were given more than there was time to write: the hub writes it, a slice at a time."""
+
+    __slots__ = ("_loop", "_timer", "_transports")
+
+    def __init__(self, hub: Hub) -> None:
+        self._loop = hub.loop
+        self._timer: Any = None
+        self._transports: deque[Transport] = deque()
+
+    def add(self, transport: Transport) -> None:
+        """Have a transport flushed soon."""
+        self._transports.append(transport)
+        if self._timer is None:
+            self._start()
+
+    def _start(self) -> None:
+        # A timer lets the hub look at every descriptor first; a callback would not, see `let_hub_run`.
+        self._timer = self._loop.timer(_PAUSE)
+        self._timer.start(self._write)
+
+    def _write(self) -> None:
+        self._timer.close()
+        self._timer = None
+        end = now() + HOLD
+        try:
+            while self._transports and now() < end:
+                self._transports.popleft().flush()
+        finally:
+            if self._transports:
+                self._start()
 
 
 class Shared:
@@ -32,6 +68,7 @@ class Shared:
         buffer: where everything that is received lands first.
         gathering: where short frames are put together before they are written.
         reports: what happened in the hub and is told outside of it.
+        backlog: what is written a slice at a time.
         ran_at: when the hub last ran, as far as the connections know (in the time of `kernels.now`).
         thread: the number of the hub's thread; 0 in a forked child, where no thread may use these connections.
     """
@@ -39,6 +76,7 @@ class Shared:
     __slots__ = (
         "__weakref__",
         "_offloads",
+        "backlog",
         "buffer",
         "gathering",
         "heartbeats",
@@ -53,6 +91,7 @@ class Shared:
         self.hub = hub
         self.buffer = bytearray(READ_SIZE)
         self.gathering = Gathering()
+        self.backlog = Backlog(hub)
         self.masking_keys = MaskingKeys()
         self.heartbeats = Heartbeats(hub)
         self.reports = Reports()

@@ -20,7 +20,7 @@ from .options import check_wait, checked_count
 from .websocket import WebSocket
 
 if TYPE_CHECKING:
-    from .sending import Sendable
+    from .messages import Sendable
 
 _POLICIES = ("wait", "drop", "raise")
 

@@ -21,15 +21,15 @@ from .connection import Connection
 from .exceptions import ConcurrencyError
 from .frames import FIN, RSV1, CloseCode, CloseFrame, Opcode
 from .kernels import encode_frame, encode_into, now
+from .messages import PreparedMessage, check_undecided, payload_in, payload_of
 from .options import check_wait
 from .protocol import State
 from .switching import getcurrent, thread_id
 from .transport import HIGH_WATER
 
 if TYPE_CHECKING:
-    from typing_extensions import Buffer as AnyBuffer
-
-    Sendable = str | AnyBuffer
+    from .compression import Compressor
+    from .messages import Sendable
 
 INLINE_DEFLATE = 65536
 """Longer messages are compressed in gevent's threadpool, so that the hub is not held, in bytes."""
@@ -38,6 +38,7 @@ _JOIN_LIMIT = 4096
 _utf8_decoder = getincrementaldecoder("utf-8")
 _OPEN = State.OPEN
 _CLOSED = State.CLOSED
+_RSV1 = RSV1
 _HIGH_WATER = HIGH_WATER
 _WHOLE_TEXT = FIN | int(Opcode.TEXT)
 _WHOLE_BINARY = FIN | int(Opcode.BINARY)
@@ -50,13 +51,14 @@ class SendingConnection(Connection):
 
     def send(
         self,
-        message: Sendable | Iterable[Sendable],
+        message: Sendable | Iterable[Sendable] | PreparedMessage,
         *,
         text: bool | None = None,
         compress: bool | None = None,
         timeout: float | None = None,
     ) -> None:
-        """Send a message: str as text, any buffer as binary, an iterable of either as the fragments of one message.
+        """Send a message: str as text, any buffer as binary, an iterable of either as the fragments of one message; or
+        a PreparedMessage.
 
         When it returns, the message is in the kernel or in the connection's bounded queue, whole and in order. It
         waits while more than 64 KiB wait in that queue. An interrupted call has sent nothing, except for an iterable:
@@ -74,6 +76,7 @@ class SendingConnection(Connection):
             ConcurrencyError: the calling thread is not the connection's, or an iterable of fragments itself sends on
                 the connection.
             TypeError: the message cannot be sent.
+            ValueError: ``text`` is given for a PreparedMessage.
             UnicodeError: the text is not UTF-8.
         """
         if thread_id() != self._shared.thread:
@@ -82,9 +85,12 @@ class SendingConnection(Connection):
             timeout = self._send_timeout
         else:
             check_wait("timeout", timeout)
-        payload = _to_bytes(message)
+        payload = payload_of(message)
         if payload is None:
-            self._send_fragments(message, text, compress, timeout)  # type: ignore[arg-type]
+            if isinstance(message, PreparedMessage):
+                self._send_prepared(message, text, compress, timeout)
+            else:
+                self._send_fragments(message, text, compress, timeout)  # type: ignore[arg-type]
             return
         if text and self._options.validate_utf8 and not isinstance(message, str):
             str(payload, "utf-8")
@@ -109,7 +115,7 @@ class SendingConnection(Connection):
 
     def send_threadsafe(
         self,
-        message: Sendable | Iterable[Sendable],
+        message: Sendable | Iterable[Sendable] | PreparedMessage,
         *,
         text: bool | None = None,
         compress: bool | None = None,
@@ -134,7 +140,7 @@ class SendingConnection(Connection):
         """
         check_wait("timeout", timeout)
         if not isinstance(message, str):
-            copy = _to_bytes(message)
+            copy = payload_of(message)
             message = message if copy is None else copy
         loop = self._hub.loop
         if loop is None:
@@ -144,7 +150,12 @@ class SendingConnection(Connection):
         loop.run_callback_threadsafe(spawn, self._send_for, result, message, options)
         return result
 
-    def _send_for(self, result: Future[None], message: Sendable | Iterable[Sendable], options: dict[str, Any]) -> None:
+    def _send_for(
+        self,
+        result: Future[None],
+        message: Sendable | Iterable[Sendable] | PreparedMessage,
+        options: dict[str, Any],
+    ) -> None:
         if not result.set_running_or_notify_cancel():
             return
         try:
@@ -190,6 +201,84 @@ class SendingConnection(Connection):
         finally:
             protocol.compressor = compressor if written else self._new_compressor(compressor)
 
+    def _send_prepared(
+        self, message: PreparedMessage, text: bool | None, compress: bool | None, timeout: float | None
+    ) -> None:
+        check_undecided(text)
+        if self._turn is not None or self._senders or self._transport.buffered > _HIGH_WATER:
+            self._wait_for_turn(timeout)
+        if self._protocol.state is not _OPEN:
+            self._wait_until_closed_and_raise()
+        compressor = self._deflates(message, compress)
+        if compressor is not None and message.size > INLINE_DEFLATE and not message.is_deflated(compressor):
+            self._take_turn(self._deflate_in_thread, message)
+        self._write_whole(self._frame_of(message, compress))
+
+    def _deflate_in_thread(self, message: PreparedMessage) -> None:
+        self._must_not_be_hub()
+        compressor = self._new_compressor()
+        assert compressor is not None
+        self._shared.offload(self._settings.concurrency_limit).run(lambda: message.deflated(compressor))
+        if self._protocol.state is not _OPEN:
+            self._wait_until_closed_and_raise()
+
+    def _offer(self, message: PreparedMessage, compress: bool | None, limit: int, at_once: bool) -> bool | None:
+        """Take a message for which nobody waits: write it, or put it behind the one that somebody is in the middle of.
+
+        Returns False where more than ``limit`` bytes wait already, so that it was not taken, and None where the
+        connection is not open. What is not written ``at_once`` is the transport's; it has to be flushed.
+        """
+        transport = self._transport
+        protocol = self._protocol
+        if protocol.state is not _OPEN:
+            return None
+        if transport.buffered + self._behind_size > limit:
+            transport.flush()  # what is corked, or was not written at once, is not the peer's fault
+            if transport.buffered + self._behind_size > limit:
+                return False
+        self._messages_sent += 1
+        self._payload_sent += message.size
+        frame = self._frame_of(message, compress)
+        if self._turn is not None:
+            if self._behind is None:
+                self._behind = []
+            self._behind.append(frame)
+            self._behind_size += len(frame)
+        elif at_once:
+            self._write_whole(frame)
+        else:
+            self._give_up_context(frame)
+            transport.put(frame)
+        return True if protocol.state is _OPEN else None
+
+    def _deflates(self, message: PreparedMessage, compress: bool | None) -> Compressor | None:
+        """What compresses a prepared message on this connection; None where it is sent as it is."""
+        compressor = self._protocol.compressor
+        if compressor is None and self._turn is not None:
+            compressor = self._new_compressor()  # its own one may be at work
+        if compressor is None or not (compress or (compress is None and message.size >= self._settings.threshold)):
+            return None
+        return compressor
+
+    def _frame_of(self, message: PreparedMessage, compress: bool | None) -> bytes:
+        """The frame that carries a prepared message on this connection."""
+        compressor = self._deflates(message, compress)
+        frame = message.frame if compressor is None else message.deflated(compressor)
+        key = self._protocol.masking_key()
+        return frame if key is None else encode_frame(frame[0], payload_in(frame), key)
+
+    def _write_whole(self, frame: bytes) -> None:
+        self._give_up_context(frame)
+        self._transport.write(frame)
+
+    def _give_up_context(self, frame: bytes) -> None:
+        """The peer's window has the message of a compressed frame in it that was not made with our context: to go on
+        with that would give wrong bytes, and no error, at the peer."""
+        if frame[0] & _RSV1:
+            compressor = self._protocol.compressor
+            if compressor is not None:
+                compressor.reset()
+
     def _send_fragments(
         self, fragments: Iterable[Sendable], text: bool | None, compress: bool | None, timeout: float | None
     ) -> None:
@@ -205,7 +294,7 @@ class SendingConnection(Connection):
         decoder = _utf8_decoder() if text and self._options.validate_utf8 else None
         try:
             for fragment in fragments:
-                payload = _to_bytes(fragment)
+                payload = payload_of(fragment)
                 opcode = Opcode.TEXT if (isinstance(fragment, str) if text is None else text) else Opcode.BINARY
                 if payload is None:
                     raise TypeError("a message's fragments are text or buffers")
@@ -291,6 +380,11 @@ class SendingConnection(Connection):
 
     def _end_turn(self) -> None:
         self._turn = None
+        if self._behind is not None:
+            frames, self._behind, self._behind_size = self._behind, None, 0
+            if self._protocol.state is _OPEN:
+                for frame in frames:
+                    self._write_whole(frame)
         if self._senders:
             self._hub.loop.run_callback(self._wake_senders)
 
@@ -348,18 +442,3 @@ class SendingConnection(Connection):
         if self._closed_event is None:
             self._closed_event = Event()
         return bool(self._closed_event.wait(timeout))
-
-
-def _to_bytes(message: object) -> bytes | None:
-    """A message's bytes; None for an iterable."""
-    if type(message) is bytes:
-        return message
-    if isinstance(message, str):
-        return message.encode()
-    try:
-        return memoryview(message).tobytes()  # type: ignore[arg-type]
-    except TypeError:
-        if isinstance(message, dict) or not isinstance(message, Iterable):
-            shown = repr(message)[:80]
-            raise TypeError(f"a message is text, a buffer or an iterable of these, not {shown}") from None
-        return None

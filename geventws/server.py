@@ -19,6 +19,7 @@ from gevent.lock import BoundedSemaphore
 from gevent.server import StreamServer
 
 from .arrivals import Arrivals
+from .clients import Broadcaster, Clients
 from .exceptions import HandshakeError
 from .frames import CloseCode, CloseFrame
 from .handlers import Handler, run_handler
@@ -30,7 +31,7 @@ from .options import check_wait, checked_switch
 from .proxy_protocol import InvalidProxyHeader, ProxiedRequestParser, ProxyHeader
 from .stats import ServerStats
 from .tls import checked_context, load_certificate, start_tls
-from .upgrader import Clients, Upgrader
+from .upgrader import Upgrader
 from .websocket import WebSocket
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class _Serving(gevent.Greenlet):  # type: ignore[type-arg]
     spawning_stack_limit = 0
 
 
-class WebSocketServer(StreamServer):
+class WebSocketServer(Broadcaster, StreamServer):
     """A WebSocket server.
 
     Each connection has a greenlet, in which ``handler(ws)`` runs. When the handler returns, the connection is closed

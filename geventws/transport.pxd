@@ -47,6 +47,7 @@ cdef class Transport:
     cpdef poll(self)
     cdef Py_ssize_t _receive_tls(self) except -2
     cpdef write(self, object chunk, object second=*)
+    cpdef put(self, object chunk)
     cpdef flush(self)
     @cython.locals(sent=Py_ssize_t)
     cdef _write_out(self)

@@ -241,6 +241,18 @@ class Transport:
             self._fail(None)
             raise
 
+    def put(self, chunk: Buffer) -> None:
+        """Take a chunk, which must not change afterwards, and leave it to `flush` or to the next `write`."""
+        if self.closed or self._write_error is not None:
+            return
+        if self.frame_log is not None:
+            self.frame_log.sent(chunk, None)
+        try:
+            self._put(chunk)
+        except BaseException:
+            self._fail(None)  # as in `write`
+            raise
+
     def _put(self, chunk: Buffer) -> None:
         if self._gathering.transport is self:
             self._settle(0)

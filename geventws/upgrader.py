@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from .clients import Broadcaster, Clients
 from .deflate import PerMessageDeflate
 from .exceptions import HandshakeError
 from .forwarding import TrustedProxies, TrustedProxy
@@ -43,33 +44,7 @@ Take = Callable[[Response], tuple[Any, bytes]]
 OnClosed = Callable[[WebSocket], None]
 
 
-class Clients(Set[WebSocket]):
-    """The WebSockets whose TCP connection has not ended yet.
-
-    A WebSocket leaves by itself. Iterating goes over those that are there when it begins, whatever happens meanwhile.
-    """
-
-    def __init__(self) -> None:
-        self._websockets: set[WebSocket] = set()
-
-    def __contains__(self, ws: object) -> bool:
-        return ws in self._websockets
-
-    def __iter__(self) -> Iterator[WebSocket]:
-        return iter(list(self._websockets))
-
-    def __len__(self) -> int:
-        return len(self._websockets)
-
-    def __repr__(self) -> str:
-        return f"<Clients: {len(self)}>"
-
-    @classmethod
-    def _from_iterable(cls, it: Iterable[Any]) -> set[Any]:
-        return set(it)  # what & and - make
-
-
-class Upgrader:
+class Upgrader(Broadcaster):
     """Makes WebSockets of requests that another server has read; `WebSocketServer` and `WebSocketApp` use one.
 
     Args:
@@ -151,8 +126,12 @@ class Upgrader:
             select_subprotocol=checked_function("select_subprotocol", select_subprotocol),
             deflate=self._deflate,
         )
-        self.clients = Clients()
+        self._clients = Clients(self._track_clients)
         self._totals = Totals()
+
+    @property
+    def clients(self) -> Clients:
+        return self._clients
 
     def should_handle(self, request: Request) -> bool:
         """Whether there is a WebSocket at the request's path; to be overridden."""
@@ -355,13 +334,13 @@ class Upgrader:
         )
         self._totals.begin()
         if self._track_clients:
-            self.clients._websockets.add(ws)
+            self._clients._websockets.add(ws)
         report_opened(ws)
         return ws
 
     def _closed(self, ws: WebSocket) -> None:
         self._totals.end(ws)
-        self.clients._websockets.discard(ws)
+        self._clients._websockets.discard(ws)
 
     def _left(self, place: Place, ws: WebSocket) -> None:
         place.leave()

@@ -134,7 +134,7 @@ class WebSocket(SendingConnection):
     @property
     def buffered_amount(self) -> int:
         """How many bytes were sent but not yet taken by the kernel."""
-        return self._transport.buffered
+        return self._transport.buffered + self._behind_size
 
     @property
     def paused(self) -> bool:

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from .clients import Broadcaster, Clients
 from .draining import drain
 from .exceptions import ConnectionClosedError, HandshakeError
 from .frames import CloseCode, CloseFrame
@@ -23,7 +24,7 @@ from .http11 import Request, Response, refusal
 from .opening import introduce
 from .options import check_wait
 from .stats import ServerStats
-from .upgrader import Clients, Upgrader
+from .upgrader import Upgrader
 from .websocket import WebSocket
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ _SERVER = "geventws.server"
 _FOR_APPLICATIONS = ("max_connections", "max_connections_per_address", "track_clients")
 
 
-class WebSocketApp:
+class WebSocketApp(Broadcaster):
     """A WSGI application that runs a handler on each WebSocket.
 
     When the handler returns, the connection is closed with 1000; when it raises an Exception or a gevent.Timeout, with

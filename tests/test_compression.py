@@ -295,6 +295,13 @@ def test_default_compress_options(monkeypatch):
     assert call == (1, zlib.DEFLATED, -15, 8, zlib.Z_DEFAULT_STRATEGY)
 
 
+def test_what_begins_with_an_empty_window_comes_out_alike_by_the_same_method(library):
+    one, other = (Compressor(AGREED, DEFAULTS, side) for side in Side)
+    assert one.method == other.method == (15, 2, 6, 0)
+    data = text(5000)
+    assert one.compress(data) == other.compress(data)
+
+
 @pytest.mark.parametrize("agreed, option, used", [(8, 15, 9), (8, 8, 9), (12, 15, 12), (15, 8, 9), (15, 12, 12)])
 def test_window_is_the_smaller_of_agreement_and_option(monkeypatch, agreed, option, used):
     settings = PerMessageDeflate(compress_options={"wbits": option})

@@ -14,6 +14,7 @@ from importlib.resources import files
 from typing import Any
 
 from .. import handlers
+from ..broadcast import broadcast
 from ..handshake import is_upgrade
 from ..http11 import Request, Response, refusal
 from ..server import WebSocketServer
@@ -98,7 +99,7 @@ class Chat:
 
     def tell(self, event: str, **details: Any) -> None:
         """Tell everybody in the room what happened, and how many they are."""
-        handlers.send_to_all(self.names, json.dumps({"event": event, "count": len(self.names), **details}))
+        broadcast(self.names, json.dumps({"event": event, "count": len(self.names), **details}))
 
 
 def _words(value: object, limit: int) -> str:
