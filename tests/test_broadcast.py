@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import threading
 from sys import getrefcount
 
@@ -533,15 +534,17 @@ class TestCompression:
     def test_behind_compressed_fragments_the_context_is_given_up(self, make_pair):
         ws, peer = make_pair(deflate=TAKEOVER)
 
+        own, shared = (random.Random(number).randbytes(800).hex() for number in range(2))
+
         def fragments():
-            yield WORDS
-            broadcast([ws], WORDS)
-            yield WORDS
+            yield own
+            broadcast([ws], shared)
+            yield own
 
         for _ in range(2):
             ws.send(fragments())
-        ws.send(WORDS)
-        assert [peer.read_message() for _ in range(5)] == [WORDS * 2, WORDS, WORDS * 2, WORDS, WORDS]
+        ws.send(own)
+        assert [peer.read_message() for _ in range(5)] == [own * 2, shared, own * 2, shared, own]
 
     def test_while_a_thread_compresses_it_waits_behind_that_message(self, make_pair):
         ws, peer = make_pair(deflate=TAKEOVER)
