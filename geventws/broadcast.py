@@ -43,7 +43,7 @@ def broadcast(
 
     It is encoded, framed and compressed once for all. On each connection it keeps its place among the messages sent
     before and after, and comes right behind one that is being sent in fragments. Those that are not open are passed
-    over. It may be called in the hub; what takes longer than 5 ms the hub writes afterwards, a slice at a time.
+    over. It may be called in the hub; what takes longer than 8 ms the hub writes afterwards, a slice at a time.
 
     Args:
         clients: WebSockets of the calling thread, in either role. They are gone through as they are now, whatever

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gevent.hub import Hub
 
 _PAUSE = 0.0001
-HOLD = 0.005
+HOLD = 0.008
 """For how long the hub is held at a stretch by writing to many, in seconds."""
 READ_SIZE = 262144
 """How many bytes are read at once at the most. Messages that are read whole are not copied together."""
@@ -44,8 +44,8 @@ class Backlog:
             self._start()
 
     def _start(self) -> None:
-        # A timer lets the hub look at every descriptor first; a callback would not, see `let_hub_run`.
-        self._timer = self._loop.timer(_PAUSE)
+        # A timer, since the hub looks at every descriptor before it; a callback might come first, see `let_hub_run`.
+        self._timer = self._loop.timer(0)
         self._timer.start(self._write)
 
     def _write(self) -> None:

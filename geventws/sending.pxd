@@ -20,5 +20,5 @@ cdef class SendingConnection(Connection):
     cpdef object _offer(self, PreparedMessage message, object compress, Py_ssize_t limit, bint at_once)
     cdef object _deflates(self, PreparedMessage message, object compress)
     cdef bytes _frame_of(self, PreparedMessage message, object compress)
-    cdef _write_whole(self, bytes frame)
+    cdef _write_shared(self, bytes frame)
     cdef _give_up_context(self, bytes frame)

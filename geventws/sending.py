@@ -212,7 +212,7 @@ class SendingConnection(Connection):
         compressor = self._deflates(message, compress)
         if compressor is not None and message.size > INLINE_DEFLATE and not message.is_deflated(compressor):
             self._take_turn(self._deflate_in_thread, message)
-        self._write_whole(self._frame_of(message, compress))
+        self._write_shared(self._frame_of(message, compress))
 
     def _deflate_in_thread(self, message: PreparedMessage) -> None:
         self._must_not_be_hub()
@@ -238,16 +238,20 @@ class SendingConnection(Connection):
                 return False
         self._messages_sent += 1
         self._payload_sent += message.size
-        frame = self._frame_of(message, compress)
         if self._turn is not None:
+            frame = self._frame_of(message, compress)
             if self._behind is None:
                 self._behind = []
             self._behind.append(frame)
             self._behind_size += len(frame)
-        elif at_once:
-            self._write_whole(frame)
-        else:
+            return True
+        frame = message.frame  # for most, and then all that is left to do is to write it
+        if protocol.compressor is not None or protocol._masks:
+            frame = self._frame_of(message, compress)
             self._give_up_context(frame)
+        if at_once:
+            transport.write(frame)
+        else:
             transport.put(frame)
         return True if protocol.state is _OPEN else None
 
@@ -267,7 +271,7 @@ class SendingConnection(Connection):
         key = self._protocol.masking_key()
         return frame if key is None else encode_frame(frame[0], payload_in(frame), key)
 
-    def _write_whole(self, frame: bytes) -> None:
+    def _write_shared(self, frame: bytes) -> None:
         self._give_up_context(frame)
         self._transport.write(frame)
 
@@ -384,7 +388,7 @@ class SendingConnection(Connection):
             frames, self._behind, self._behind_size = self._behind, None, 0
             if self._protocol.state is _OPEN:
                 for frame in frames:
-                    self._write_whole(frame)
+                    self._write_shared(frame)
         if self._senders:
             self._hub.loop.run_callback(self._wake_senders)
 

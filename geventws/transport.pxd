@@ -47,6 +47,8 @@ cdef class Transport:
     cpdef poll(self)
     cdef Py_ssize_t _receive_tls(self) except -2
     cpdef write(self, object chunk, object second=*)
+    @cython.locals(sent=Py_ssize_t)
+    cdef _send_at_once(self, object chunk)
     cpdef put(self, object chunk)
     cpdef flush(self)
     @cython.locals(sent=Py_ssize_t)

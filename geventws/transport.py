@@ -231,6 +231,11 @@ class Transport:
         if self.frame_log is not None:
             self.frame_log.sent(chunk, second)
         try:
+            if not (self.buffered or self.corked) and second is None and self._pending is None:
+                left = self._send_at_once(chunk)
+                if left is None:
+                    return
+                chunk = left
             self._put(chunk)
             if second is not None:
                 self._put(second)
@@ -240,6 +245,19 @@ class Transport:
             # Thrown in by a signal handler or for want of memory: whether the chunks are counted is not known any more.
             self._fail(None)
             raise
+
+    def _send_at_once(self, chunk: Buffer) -> Buffer | None:
+        """One attempt to send a chunk for which nothing waits; what is left of it, None where that is nothing."""
+        try:
+            sent = transmit(self._raw, self._fd, chunk)
+        except OSError as error:
+            self._fail(error)
+            return None
+        if sent > 0:
+            self.sent += sent
+        if sent == len(chunk):
+            return None
+        return chunk if sent <= 0 else memoryview(chunk)[sent:]
 
     def put(self, chunk: Buffer) -> None:
         """Take a chunk, which must not change afterwards, and leave it to `flush` or to the next `write`."""

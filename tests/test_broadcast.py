@@ -299,13 +299,13 @@ class TestInTheHub:
 
 
 def tedious_key():
-    burn(0.006)
+    burn(0.009)
     return b"abcd"
 
 
 @pytest.mark.parametrize("role", ["client"], indirect=True)
 class TestSlices:
-    """What takes long is written by the hub afterwards. Keys that take 6 ms each make it take long."""
+    """What takes long is written by the hub afterwards. Keys that take 9 ms each make it take long."""
 
     @pytest.fixture
     def tedious_pairs(self, make_pair):
