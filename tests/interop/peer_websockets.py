@@ -1,4 +1,4 @@
-"""The library `websockets` in either role: `peer_websockets.py server|client URL deflate|plain` (a server: `-`)."""
+"""The library `websockets`: `peer_websockets.py server|client|listener URL deflate|plain` (a server: `-`)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import serve
+from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 
 
 async def echo(ws):
@@ -37,6 +38,20 @@ async def client(url, compression):
     print(json.dumps({"received": received, "code": ws.close_code, "compressed": bool(ws.protocol.extensions)}))
 
 
+async def listen(url):
+    """Open a connection for each window and kind of context; print what each one receives until it is closed."""
+
+    async def receive(bits, fresh):
+        extension = ClientPerMessageDeflateFactory(server_max_window_bits=bits, server_no_context_takeover=fresh)
+        async with connect(url, compression=None, extensions=[extension], max_size=None) as ws:
+            return [message async for message in ws]
+
+    print(json.dumps(await asyncio.gather(*(receive(bits, fresh) for bits in range(8, 16) for fresh in (False, True)))))
+
+
 role, target, compression = sys.argv[1:]
 compression = "deflate" if compression == "deflate" else None
-asyncio.run(server(compression) if role == "server" else client(target, compression))
+if role == "server":
+    asyncio.run(server(compression))
+else:
+    asyncio.run(client(target, compression) if role == "client" else listen(target))

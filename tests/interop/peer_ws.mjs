@@ -1,4 +1,4 @@
-// The library `ws` in either role: `node peer_ws.mjs server|client URL deflate|plain` (a server: `-`).
+// The library `ws`: `node peer_ws.mjs server|client|listener URL deflate|plain` (a server: `-`).
 import { readFileSync } from "node:fs";
 import { once } from "node:events";
 import { createRequire } from "node:module";
@@ -14,6 +14,17 @@ if (role === "server") {
   await once(server, "listening");
   console.log(server.address().port);
   process.stdin.resume().on("end", () => process.exit());
+} else if (role === "listener") {
+  // A connection for each window and kind of context; what each one receives until it is closed.
+  const receive = async (serverMaxWindowBits, serverNoContextTakeover) => {
+    const ws = new WebSocket(target, { perMessageDeflate: { serverMaxWindowBits, serverNoContextTakeover } });
+    const received = [];
+    ws.on("message", (data) => received.push(data.toString()));
+    await once(ws, "close");
+    return received;
+  };
+  const windows = [8, 9, 10, 11, 12, 13, 14, 15].flatMap((bits) => [[bits, false], [bits, true]]);
+  console.log(JSON.stringify(await Promise.all(windows.map((window) => receive(...window)))));
 } else {
   const ws = new WebSocket(target, options);
   await once(ws, "open");

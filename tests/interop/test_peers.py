@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 import sys
 from pathlib import Path
 
 import pytest
 from gevent import subprocess
+from tools.timing import wait_until
 
-from geventws import CloseCode, PerMessageDeflate, WebSocketServer, connect
+from geventws import CloseCode, PerMessageDeflate, WebSocketServer, broadcast, connect
 
 HERE = Path(__file__).parent
 LARGE = "Grüße, 世界 \N{GRINNING FACE} " * 20_000
@@ -86,3 +88,40 @@ def test_our_client_understands_their_server(command, compression):
     finally:
         server.communicate(timeout=20)
     assert server.returncode == 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_shared_and_own_messages_are_read_through_every_window(command, seed):
+    """Each window from 8 to 15 bits, with and without context takeover, on a connection of its own."""
+    chance = random.Random(seed)
+    words = [chance.randbytes(8).hex() for _ in range(30)]
+    sent = {}
+
+    def hold(ws):
+        sent[ws] = []
+        for _ in ws:
+            pass
+
+    server = WebSocketServer(("127.0.0.1", 0), hold, compression=PerMessageDeflate(threshold=0))
+    server.start()
+    try:
+        listener = start(command, "listener", f"ws://127.0.0.1:{server.address[1]}/", "deflate")
+        wait_until(lambda: len(sent) == 16, timeout=20)
+        clients = list(sent)
+        for _ in range(60):
+            message = " ".join(chance.choices(words, k=chance.randrange(1, 60)))
+            chosen = clients if chance.random() < 0.5 else chance.sample(clients, 2)
+            if chance.random() < 0.6:
+                assert broadcast(chosen, message) == len(chosen)
+            else:
+                for ws in chosen:
+                    ws.send(message)
+            for ws in chosen:
+                sent[ws].append(message)
+        server.stop()
+        output, errors = listener.communicate(timeout=25)
+        assert listener.returncode == 0, errors.decode()
+        assert sorted(json.loads(output)) == sorted(sent.values())
+        assert len({ws.extensions for ws in clients}) == 16
+    finally:
+        server.stop()
