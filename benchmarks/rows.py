@@ -75,6 +75,9 @@ ROWS = {
     "deflate-2k-fresh": _deflate(2048, takeover=False),
     "deflate-16k-fresh": _deflate(16384, takeover=False),
     "memory": Row("memory of an idle connection, 10,000 held", "echo", "memory", {"connections": 10000}, "KiB"),
+    "memory-wsgi": Row(
+        "memory of an idle connection under gevent.pywsgi, 10,000 held", "wsgi", "memory", {"connections": 10000}, "KiB"
+    ),
     "client-roundtrip": _client("round trips of 32 B", "roundtrip", 32),
     "client-roundtrip-100": _client("round trips of 32 B, 100 connections", "roundtrip", 32, 100),
     "client-receive": _client("receiving 128 B", "receive", 128),
@@ -101,15 +104,15 @@ def _node(program: str, *kinds: str) -> Peer:
 GEVENTWS = "servers/geventws_server.py"
 SERVERS = {
     "floor": Peer((BUILD / "epoll_server",), frozenset({"echo"})),
-    "geventws": _python(GEVENTWS, "echo", "deflate", "tls", "broadcast"),
+    "geventws": _python(GEVENTWS, "echo", "deflate", "tls", "broadcast", "wsgi"),
     "geventws-loop": _python(GEVENTWS, "broadcast", variant="broadcast-loop"),
     "geventws-pure": _python(GEVENTWS, "echo", "deflate", "tls", "broadcast", GEVENTWS_PURE_PYTHON="1"),
     "geventws-speed": _python(GEVENTWS, "deflate", PYTHONPATH=str(SPEED)),
     "picows": _python("servers/picows_server.py", "echo", "tls", "broadcast"),
     "websockets": _python("servers/websockets_server.py", "echo", "deflate", "tls", "broadcast"),
-    "aiohttp": _python("servers/aiohttp_server.py", "echo", "deflate", "tls"),
+    "aiohttp": _python("servers/aiohttp_server.py", "echo", "deflate", "tls", "broadcast"),
     "ws": _node("servers/ws_server.js", "echo", "deflate", "tls", "broadcast"),
-    "gevent-websocket": _python("servers/gevent_websocket_server.py", "echo"),
+    "gevent-websocket": _python("servers/gevent_websocket_server.py", "echo", "broadcast", "wsgi"),
 }
 CLIENTS = {
     "geventws": _python("clients/geventws_client.py", "client"),

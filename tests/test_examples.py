@@ -67,6 +67,20 @@ def test_chat() -> None:
         assert server.finish() == (0, "", "")
 
 
+def test_broadcast() -> None:
+    with program("broadcast.py", "--port", "0", "--interval", "0.01") as server:
+        url = server.address()
+        with connect(url) as one, connect(url) as other:
+            for ws in (one, other):
+                assert ws.recv_json(timeout=5) == {"symbols": ["ABC"], "currency": "EUR"}
+            first = other.recv(timeout=5)
+            while one.recv(timeout=5) != first:
+                pass
+            assert [one.recv(timeout=5) for _ in range(10)] == [other.recv(timeout=5) for _ in range(10)]
+        server.signal()
+        assert server.finish() == (0, "", "")
+
+
 def test_authentication() -> None:
     assert output_of("authentication.py") == "with the right password: hello ada\nwith a wrong one: 401 Who are you?\n"
 

@@ -8,7 +8,8 @@ import ssl
 import sys
 
 KIND = sys.argv[1] if len(sys.argv) > 1 else "echo"
-"""What is served: echo, deflate (echo with permessage-deflate), tls (echo under TLS) or broadcast."""
+"""What is served: echo, deflate (echo with permessage-deflate), tls (echo under TLS), wsgi (echo in a WSGI application)
+or broadcast."""
 
 
 def listen() -> socket.socket:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from common import listen
+from common import KIND, listen
 from gevent import socket
 from gevent.pywsgi import WSGIServer
 from geventwebsocket.handler import WebSocketHandler
@@ -16,5 +16,19 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
     return []
 
 
+clients: set[Any] = set()
+
+
+def broadcast(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+    ws = environ["wsgi.websocket"]
+    clients.add(ws)
+    while (message := ws.receive()) is not None:
+        for client in list(clients):
+            client.send(message)
+    clients.discard(ws)
+    return []
+
+
 listener = socket.socket(fileno=listen().detach())
-WSGIServer(listener, application, handler_class=WebSocketHandler, log=None).serve_forever()
+serve = broadcast if KIND == "broadcast" else application
+WSGIServer(listener, serve, handler_class=WebSocketHandler, log=None).serve_forever()

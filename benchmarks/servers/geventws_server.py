@@ -3,9 +3,11 @@ from __future__ import annotations
 import sys
 
 from common import KIND, listen, tls
+from gevent import socket
+from gevent.pywsgi import WSGIServer
 
 import geventws
-from geventws import WebSocket, WebSocketServer
+from geventws import WebSocket, WebSocketApp, WebSocketServer
 
 
 def echo(ws: WebSocket) -> None:
@@ -26,6 +28,8 @@ def broadcast_loop(ws: WebSocket) -> None:
 
 if KIND == "broadcast" and not hasattr(geventws, "broadcast"):
     sys.exit("this geventws has no broadcast")
+if KIND == "wsgi":
+    WSGIServer(socket.socket(fileno=listen().detach()), WebSocketApp(echo), log=None).serve_forever()
 handler = {"broadcast": broadcast, "broadcast-loop": broadcast_loop}.get(KIND, echo)
 server = WebSocketServer(listen(), handler, ssl_context=tls(), compression=KIND == "deflate")
 server.serve_forever()
