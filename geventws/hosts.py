@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import _socket
 from contextlib import suppress
+from io import BufferedReader
 from ssl import SSLEOFError, SSLZeroReturnError
 from typing import Any, NoReturn
 
@@ -74,6 +75,10 @@ class HostConnection:
             return self._file.read1() or b""
         except OSError:
             return b""  # TLS has nothing to read; and of a true error, reading will tell again
+        finally:
+            if isinstance(self._file, BufferedReader):
+                # Its buffer of 8 KiB is empty now, and would be held as long as the connection.
+                BufferedReader.__init__(self._file, self._file.raw, 1)
 
 
 def _refuse(text: str) -> NoReturn:

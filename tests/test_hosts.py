@@ -113,6 +113,20 @@ def test_what_pywsgi_has_read_behind_the_request_is_kept(link: Link, wrap: Calla
         connection.close()
 
 
+def test_the_buffer_of_pywsgis_file_is_not_held_and_the_file_has_ended(link: Link) -> None:
+    client, server = link
+    read_tickets(client)
+    file = server.makefile("rb")
+    client.sendall(b"the request\nearly")
+    assert file.readline() == b"the request\n"
+    assert file.__sizeof__() > 8000
+    connection, early = HostConnection({"wsgi.input": file}).take()
+    assert early == b"early"
+    assert file.__sizeof__() < 1000
+    assert file.read(10) == b""
+    connection.close()
+
+
 @pytest.mark.parametrize("method", [{}, {"take_buffered": lambda: b"early"}])
 def test_what_gunicorn_has_read_behind_the_request_is_kept(link: Link, method: dict[str, Any]) -> None:
     _, server = link
