@@ -14,5 +14,6 @@ cdef class PreparedMessage:
     cpdef bint is_deflated(self, object compressor) except -1
     cpdef bytes deflated(self, object compressor)
 
+cdef Py_ssize_t _header_size(bytes frame) except -1
 cpdef bytes payload_in(bytes frame)
 cpdef bytes payload_of(object message)

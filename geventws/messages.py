@@ -80,7 +80,7 @@ class PreparedMessage:
             frame = self._deflated[method] = encode_frame(self.frame[0] | _RSV1, payload, None)
         else:
             compressor.taken += self.size
-            compressor.given += len(payload_in(frame))
+            compressor.given += len(frame) - _header_size(frame)
         compressor.reset()
         return frame
 
@@ -101,8 +101,12 @@ def check_undecided(text: bool | None) -> None:
 
 def payload_in(frame: bytes) -> bytes:
     """The payload of an unmasked frame (RFC 6455 section 5.2)."""
+    return frame[_header_size(frame) :]
+
+
+def _header_size(frame: bytes) -> int:
     length = frame[1]
-    return frame[2 if length < 126 else 4 if length == 126 else 10 :]
+    return 2 if length < 126 else 4 if length == 126 else 10
 
 
 def payload_of(message: object) -> bytes | None:

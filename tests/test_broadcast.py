@@ -557,6 +557,15 @@ class TestCompression:
         assert [peer.read_message() for _ in range(3)] == [long, WORDS, WORDS]
         assert {frame.rsv for frame in peer.checker.frames} == {RSV1}
 
+    def test_it_counts_on_each_connection_as_if_that_had_compressed_it(self, make_pair):
+        pairs = [make_pair(deflate=TAKEOVER) for _ in range(2)]
+        broadcast([ws for ws, _ in pairs], WORDS)
+        counted = [ws.stats() for ws, _ in pairs]
+        assert [stats.messages_sent for stats in counted] == [1, 1]
+        compressors = [ws._protocol.compressor for ws, _ in pairs]
+        assert [compressor.taken for compressor in compressors] == [len(WORDS)] * 2
+        assert compressors[0].given == compressors[1].given == len(pairs[0][1].read_frame().payload)
+
     def test_control_frames_may_be_anywhere(self, make_pair):
         ws, peer = make_pair(deflate=TAKEOVER)
         ws.ping(b"before")
