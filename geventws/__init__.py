@@ -12,6 +12,7 @@ from . import kernels
 from .broadcast import broadcast
 from .client import connect
 from .deflate import PerMessageDeflate
+from .events import State
 from .exceptions import (
     ConcurrencyError,
     ConnectionClosed,
@@ -33,7 +34,6 @@ from .http11 import Request, Response
 from .messages import PreparedMessage
 from .metrics import Metrics
 from .outbox import Outbox
-from .protocol import State
 from .reconnection import reconnect
 from .server import WebSocketServer
 from .stats import ConnectionStats, ServerStats

@@ -18,6 +18,8 @@ from gevent.hub import Waiter
 
 from .compression import Compressor, Decompressor
 from .deflate import PerMessageDeflate
+from .events import Event as ProtocolEvent
+from .events import Ping, Pong, State
 from .exceptions import (
     ConcurrencyError,
     ConnectionClosed,
@@ -32,15 +34,13 @@ from .heartbeat import SHORTEST_TIMER
 from .hubs import shared
 from .kernels import now
 from .options import Options
-from .protocol import HELD_LIMIT, Ping, Pong, Protocol, State
-from .protocol import Event as ProtocolEvent
+from .protocol import HELD_LIMIT, Protocol
 from .reports import call, report_closed, wants_end
 from .switching import getcurrent, switch, thread_id
 from .transport import HIGH_WATER, Owner, Transport
 
 if TYPE_CHECKING:
     from .handshake import Agreement
-    from .stats import Counts
 
 logger = logging.getLogger("geventws")
 
@@ -491,42 +491,6 @@ class Connection(Owner):
         if self._on_closed is not None:
             on_closed, self._on_closed = self._on_closed, None
             on_closed(self)
-
-    # Counting
-
-    def _counts(self) -> Counts:
-        protocol = self._protocol
-        compressor, decompressor = protocol.compressor, protocol.decompressor
-        return (
-            protocol.messages_received,
-            self._messages_sent,
-            protocol.payload_received,
-            self._payload_sent,
-            self._wire_received,
-            self._transport.sent,
-            decompressor.taken if decompressor is not None else 0,
-            decompressor.given if decompressor is not None else 0,
-            compressor.taken if compressor is not None else 0,
-            compressor.given if compressor is not None else 0,
-        )
-
-    def _age(self) -> float:
-        return (self._ended_at or now()) - self._opened_at
-
-    def _waiting(self) -> int:
-        return len(self._protocol.messages) - self._protocol.taken
-
-    def _ending(self) -> tuple[int | None, Side | None]:
-        """The close code with which the connection ended, and the side that closed it."""
-        protocol = self._protocol
-        if protocol.state is not _CLOSED:
-            return None, None
-        rcvd, sent = protocol.close_rcvd, protocol.close_sent
-        if sent is not None and sent is not rcvd and (rcvd is not None or protocol.error is not None):
-            return sent.code, self._side
-        if rcvd is not None:  # which is what this side has sent too, as the answer, where it could
-            return rcvd.code, Side.CLIENT if self._side is Side.SERVER else Side.SERVER
-        return CloseCode.ABNORMAL_CLOSURE, None
 
     def _closed_error(self) -> ConnectionClosed:
         """A new exception that tells how the connection ended."""

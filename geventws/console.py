@@ -10,9 +10,9 @@ import gevent
 from gevent.event import Event
 from gevent.socket import wait_read
 
+from .events import State
 from .exceptions import ConnectionClosed
 from .frames import CloseCode, CloseFrame
-from .protocol import State
 from .websocket import WebSocket
 
 SHOWN_BYTES = 64

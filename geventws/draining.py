@@ -7,12 +7,12 @@ from weakref import WeakSet
 
 from gevent import sleep
 
+from .events import State
 from .exceptions import HandshakeError
 from .frames import CloseFrame
 from .http11 import refusal
 from .kernels import now
 from .limits import RETRY_AFTER
-from .protocol import State
 from .websocket import WebSocket
 
 

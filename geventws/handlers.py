@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from gevent import Timeout
 
+from .events import State
 from .exceptions import ConnectionClosed
 from .frames import CloseCode, CloseFrame
-from .protocol import State
 from .reports import report_failed
 from .websocket import WebSocket
 

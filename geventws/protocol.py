@@ -17,10 +17,9 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Callable
-from enum import Enum
-from sys import getsizeof
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from .events import Event, Fragment, Item, Ping, Pong, State
 from .exceptions import ProtocolError, Violation
 from .frames import FIN, RSV1, RSV2_RSV3, Buffer, CloseFrame, FrameHeader, Opcode, Side
 from .kernels import encode_frame, encode_header, mask, to_bytes, to_str, unmask, unmasked, weight
@@ -44,42 +43,6 @@ _RSV1 = RSV1
 _RSV2_RSV3 = RSV2_RSV3
 _WHOLE_TEXT = FIN | int(Opcode.TEXT)
 _WHOLE_BINARY = FIN | int(Opcode.BINARY)
-
-
-class State(Enum):
-    """The states of a connection, with the names of RFC 6455 and of the browsers' readyState."""
-
-    CONNECTING = 0
-    OPEN = 1
-    CLOSING = 2
-    CLOSED = 3
-
-
-class Ping(NamedTuple):
-    """A ping frame was received."""
-
-    data: bytes
-
-
-class Pong(NamedTuple):
-    """A pong frame was received."""
-
-    data: bytes
-
-
-class Fragment(NamedTuple):
-    """A part of a message that is streamed; ``final`` where nothing of the message follows."""
-
-    data: str | bytes
-    final: bool
-
-    def __sizeof__(self) -> int:
-        return tuple.__sizeof__(self) + getsizeof(self.data)
-
-
-Message = str | bytes
-Item = Message | Fragment | Ping | Pong
-Event = Ping | Pong | CloseFrame | ProtocolError
 
 
 class Protocol:

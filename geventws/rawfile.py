@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from gevent.lock import Semaphore
 
+from .events import Fragment
 from .exceptions import ConnectionClosed, ConnectionClosedOK
 from .frames import CloseCode, CloseFrame
-from .protocol import Fragment
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer, Self

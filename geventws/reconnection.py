@@ -13,13 +13,13 @@ from gevent import get_hub
 from gevent.event import Event
 
 from .client import connect
+from .events import State
 from .exceptions import ConcurrencyError, ConnectionClosed, ConnectionClosedOK
 from .frames import CloseCode, CloseFrame
 from .headers import Headers, HeadersLike
 from .kernels import now
 from .options import check_wait, checked_function
 from .outbox import Outbox
-from .protocol import State
 from .retry import backoff, delay_after, is_transient
 from .url import parse_url
 from .websocket import WebSocket

@@ -18,12 +18,12 @@ from gevent.event import Event
 from gevent.hub import Waiter
 
 from .connection import Connection
+from .events import State
 from .exceptions import ConcurrencyError
 from .frames import FIN, RSV1, CloseCode, CloseFrame, Opcode
 from .kernels import encode_frame, encode_into, now
 from .messages import PreparedMessage, check_undecided, payload_in, payload_of
 from .options import check_wait
-from .protocol import State
 from .switching import getcurrent, thread_id
 from .transport import HIGH_WATER
 

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import gevent
 from gevent import socket
 
+from .events import Message
 from .exceptions import ConnectionClosedError, ConnectionClosedOK
 from .files import BinaryFile
 from .frames import CloseCode, CloseFrame
 from .opening import receive, send_all
-from .protocol import Message
 from .rawfile import WebSocketIO
 from .websocket import WebSocket
 

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 CORE = ("exceptions", "kernels", "frames", "headers", "http11", "body", "url")
-CORE += ("proxy_protocol", "forwarding", "deflate", "compression", "messages", "handshake", "protocol")
+CORE += ("proxy_protocol", "forwarding", "deflate", "compression", "messages", "handshake", "events", "protocol")
 ROOT = Path(__file__).resolve().parents[1]
 
 

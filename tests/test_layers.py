@@ -9,9 +9,10 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "geventws"
 CORE = ["version", "exceptions", "kernels", "frames", "headers", "http11", "body", "url"]
-CORE += ["proxy_protocol", "forwarding", "deflate", "compression", "messages", "handshake", "protocol"]
+CORE += ["proxy_protocol", "forwarding", "deflate", "compression", "messages", "handshake"]
+CORE += ["events", "protocol"]
 SHELL = ["switching", "transport", "heartbeat", "offload", "stats", "metrics", "reports", "framelog", "hubs"]
-SHELL += ["options", "connection", "sending", "rawfile", "files", "websocket"]
+SHELL += ["options", "connection", "sending", "receiving", "rawfile", "files", "websocket"]
 SHELL += ["broadcast", "clients"]
 SHELL += ["opening", "arrivals", "tls", "dial", "socks", "proxy", "environment", "client"]
 SHELL += ["retry", "outbox", "reconnection", "limits", "upgrader"]

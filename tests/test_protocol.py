@@ -11,18 +11,10 @@ import pytest
 
 from geventws.compression import Compressor, Decompressor
 from geventws.deflate import Parameters, PerMessageDeflate
+from geventws.events import Fragment, Ping, Pong, State
 from geventws.exceptions import ProtocolError, Violation
 from geventws.frames import FIN, RSV1, CloseFrame, Opcode, Side
-from geventws.protocol import (
-    HELD_LIMIT,
-    INLINE_INFLATE,
-    JOB_INFLATE,
-    Fragment,
-    Ping,
-    Pong,
-    Protocol,
-    State,
-)
+from geventws.protocol import HELD_LIMIT, INLINE_INFLATE, JOB_INFLATE, Protocol
 
 KEY = b"\x01\x02\x03\x04"
 

@@ -10,8 +10,8 @@ from tools.tasks import interrupt, start, start_waiting
 from tools.timing import let_hub_run
 from tools.wire import BINARY
 
+from geventws.events import State
 from geventws.exceptions import ConnectionClosedOK
-from geventws.protocol import State
 from geventws.rawfile import WebSocketIO
 
 

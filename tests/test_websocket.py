@@ -14,11 +14,11 @@ from tools.tasks import start, start_waiting
 from tools.timing import wait_until
 from tools.wire import BINARY, CLOSE, CONTINUATION, PING, RSV1, RSV2, RSV3, TEXT, close_payload
 
+from geventws.events import State
 from geventws.exceptions import ConnectionClosedError, ProtocolError, Violation
 from geventws.handshake import Agreement
 from geventws.headers import Headers
 from geventws.http11 import Request, Response
-from geventws.protocol import State
 from geventws.websocket import Options, WebSocket
 
 

@@ -17,9 +17,9 @@ from tools.timing import burn, let_hub_run, stopwatch
 from tools.wire import CLOSE, TEXT
 
 from geventws.deflate import Parameters
+from geventws.events import State
 from geventws.exceptions import ConnectionClosed, ConnectionClosedError, ConnectionClosedOK
-from geventws.protocol import State
-from geventws.websocket import YIELD_AFTER
+from geventws.receiving import YIELD_AFTER
 
 NARROW = 4096
 

@@ -15,8 +15,8 @@ from tools.timing import let_hub_run, wait_until
 from tools.wire import BINARY
 
 from geventws.deflate import Parameters
+from geventws.events import State
 from geventws.exceptions import ConnectionClosed
-from geventws.protocol import State
 
 CLOSE_TIMEOUT = 0.02
 ALLOWED = CLOSE_TIMEOUT + 0.2

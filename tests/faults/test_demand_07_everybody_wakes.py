@@ -12,9 +12,9 @@ from tools.wire import BINARY, RSV1, TEXT
 
 from geventws.compression import Compressor
 from geventws.deflate import Parameters, PerMessageDeflate
+from geventws.events import State
 from geventws.exceptions import ConnectionClosed, ConnectionClosedError
 from geventws.frames import Side
-from geventws.protocol import State
 
 ALLOWED = 0.05
 NARROW = 4096

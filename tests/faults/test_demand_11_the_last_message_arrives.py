@@ -19,8 +19,8 @@ from tools.wire import BINARY, CLOSE, PING, PONG, RSV1, close_payload, split_at
 
 from geventws.client import connect
 from geventws.deflate import Parameters, PerMessageDeflate
+from geventws.events import State
 from geventws.exceptions import ConnectionClosed
-from geventws.protocol import State
 from geventws.server import WebSocketServer
 
 NARROW = 4096

@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 
 from gevent.pywsgi import WSGIHandler
 
+from ...events import State
 from ...frames import CloseCode, CloseFrame
 from ...handlers import run_handler
 from ...http11 import Response
 from ...options import UpgradeOptions
-from ...protocol import State
 from ...upgrader import Upgrader
 from ...websocket import WebSocket as Stream
 from ...wsgi import open_websocket, respond

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from ... import exceptions
 from ...client import connect
+from ...events import Message, State
 from ...exceptions import HandshakeError, InvalidState
 from ...frames import CloseCode, CloseFrame
 from ...http11 import Request, Response
 from ...options import ConnectionOptions
-from ...protocol import Message, State
 from ...websocket import WebSocket
 from ...wsgi import Environ, respond, upgrade
 from .errors import ConnectionClosed, ConnectionError
