@@ -144,7 +144,7 @@ def test_doctor_tells_a_proxy_that_passes_the_upgrade_on_from_one_that_drops_it(
     for number, changes in enumerate([{}, BY_DEFAULT]):
         folder = tmp_path / str(number)
         folder.mkdir()
-        with ReverseProxy("nginx", folder, host, changes) as proxy:
+        with ReverseProxy("nginx", host.port, folder, changes) as proxy:
             ends.append(main(["doctor", "--url", f"ws://{proxy.place}/echo"]))
         [verdict] = [line for line in capsys.readouterr().out.splitlines() if proxy.place in line]
         verdicts.append(verdict)
