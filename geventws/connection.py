@@ -495,11 +495,12 @@ class Connection(Owner):
     def _closed_error(self) -> ConnectionClosed:
         """A new exception that tells how the connection ended."""
         rcvd, sent = self._protocol.close_rcvd, self._protocol.close_sent
+        order = self._protocol.rcvd_then_sent if rcvd is not None and sent is not None else None
         error: ConnectionClosed
         if rcvd is not None and sent is not None and rcvd.code in _CLOSED_WELL and sent.code in _CLOSED_WELL:
-            error = ConnectionClosedOK(rcvd, sent)
+            error = ConnectionClosedOK(rcvd, sent, "", order)
         else:
-            error = ConnectionClosedError(rcvd, sent, self._why)
+            error = ConnectionClosedError(rcvd, sent, self._why, order)
         error.__cause__ = self._protocol.error or self._os_error
         return error
 

@@ -69,15 +69,20 @@ class ConnectionClosed(WebSocketError):
         sent: the close frame that was sent to the peer, or None.
         code: the close code of RFC 6455 section 7.1.5: ``rcvd.code``, or 1006 when no close frame was received.
         reason: ``rcvd.reason``, or the empty string.
+        rcvd_then_sent: True where the peer closed first, False where this side did; None where not both sent a close
+            frame.
 
     The cause (``__cause__``) of a connection that ended with an error tells more: a `ProtocolError` or an OSError.
     """
 
-    def __init__(self, rcvd: CloseFrame | None, sent: CloseFrame | None, why: str = "") -> None:
+    def __init__(
+        self, rcvd: CloseFrame | None, sent: CloseFrame | None, why: str = "", rcvd_then_sent: bool | None = None
+    ) -> None:
         self.rcvd = rcvd
         self.sent = sent
         self.why = why
-        super().__init__(rcvd, sent, why)
+        self.rcvd_then_sent = rcvd_then_sent
+        super().__init__(rcvd, sent, why, rcvd_then_sent)
 
     @property
     def code(self) -> int:

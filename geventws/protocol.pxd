@@ -25,6 +25,7 @@ cdef class Protocol:
     cdef public object error
     cdef public object close_rcvd
     cdef public object close_sent
+    cdef public bint rcvd_then_sent
     cdef public object compressor
     cdef public object decompressor
     cdef public object masking_keys

@@ -90,6 +90,7 @@ class Protocol:
         "messages",
         "messages_received",
         "payload_received",
+        "rcvd_then_sent",
         "report_control",
         "state",
         "streaming",
@@ -120,6 +121,7 @@ class Protocol:
         self.error: ProtocolError | None = None
         self.close_rcvd: CloseFrame | None = None
         self.close_sent: CloseFrame | None = None
+        self.rcvd_then_sent = False
         self.compressor = compressor
         self.decompressor = decompressor
         self.masking_keys = masking_keys
@@ -474,6 +476,7 @@ class Protocol:
     def close(self, frame: CloseFrame) -> bytes:
         """The close frame's bytes. Nothing may be sent after them (RFC 6455 section 5.5.1)."""
         self.close_sent = frame
+        self.rcvd_then_sent = self.close_rcvd is not None
         self.state = State.CLOSING
         return self.encode(FIN | Opcode.CLOSE, frame.encode())
 

@@ -146,6 +146,7 @@ SAMPLES = [
     ConnectionClosed(None, CloseFrame(1001)),
     ConnectionClosedOK(CloseFrame(1000, "bye"), CloseFrame(1000)),
     ConnectionClosedError(CloseFrame(1011, "oops"), None, "why"),
+    ConnectionClosedError(CloseFrame(1011, "oops"), CloseFrame(1000), "why", True),
     HandshakeError("no", RESPONSE),
     InvalidURL("the URL has no host"),
     InvalidStatus(RESPONSE),

@@ -19,6 +19,7 @@ from tools.wire import CLOSE, TEXT
 from geventws.deflate import Parameters
 from geventws.events import State
 from geventws.exceptions import ConnectionClosed, ConnectionClosedError, ConnectionClosedOK
+from geventws.frames import CloseFrame
 from geventws.receiving import YIELD_AFTER
 
 NARROW = 4096
@@ -169,6 +170,45 @@ class TestClose:
         assert ws.wait_closed(2)
         with pytest.raises(ConnectionClosedOK):
             ws.recv()
+
+
+class TestWhoClosedFirst:
+    """`rcvd_then_sent` of what tells of the end."""
+
+    def told(self, ws):
+        with pytest.raises(ConnectionClosed) as caught:
+            ws.recv()
+        return caught.value.rcvd_then_sent
+
+    def test_it_was_this_side(self, pair):
+        ws, peer = pair
+        close_and_answer(ws, peer)
+        assert self.told(ws) is False
+
+    def test_it_was_the_peer(self, pair):
+        ws, peer = pair
+        peer.send_close(1000)
+        assert self.told(ws) is True
+
+    def test_it_was_the_peer_even_where_a_close_of_ours_has_another_code(self, pair):
+        ws, peer = pair
+        peer.send_bytes(peer.frame(TEXT, b"last") + peer.frame(CLOSE, b"\x03\xe8"))
+        assert ws.recv() == "last"
+        ws.start_close(CloseFrame(4000, "mine"))  # before the hub has answered with the code that came
+        assert peer.read_close() == (4000, "mine")
+        assert self.told(ws) is True
+
+    def test_it_was_this_side_where_the_frames_crossed(self, pair):
+        ws, peer = pair
+        ws.start_close(CloseFrame(4000))
+        peer.send_close(1000)
+        peer.half_close()
+        assert self.told(ws) is False
+
+    def test_it_was_nobody_where_a_close_frame_is_missing(self, pair):
+        ws, peer = pair
+        peer.half_close()
+        assert self.told(ws) is None
 
 
 class TestCloseByThePeer:
