@@ -9,24 +9,9 @@ at a cookie in the same place. Server and clients run in one process::
 
 from __future__ import annotations
 
-import hmac
+from geventws import InvalidStatus, WebSocket, WebSocketServer, basic_auth, connect
 
-from geventws import InvalidStatus, Request, Response, WebSocket, WebSocketServer, connect
-from geventws.headers import parse_basic_credentials
-
-PASSWORDS = {"ada": "analytical engine"}  # a real program keeps only hashes of them
-
-
-def authenticate(request: Request) -> Response | None:
-    try:
-        user, password = parse_basic_credentials(request.headers.get("Authorization", ""))
-    except ValueError:
-        user = password = ""
-    expected = PASSWORDS.get(user, "")
-    if not expected or not hmac.compare_digest(password.encode(), expected.encode()):
-        return Response(401, headers={"WWW-Authenticate": 'Basic realm="example"'}, body=b"Who are you?\n")
-    request.user = user
-    return None
+PASSWORDS = {"ada": "analytical engine"}  # a real program keeps only hashes of them, and gives a function instead
 
 
 def greet(ws: WebSocket) -> None:
@@ -34,7 +19,7 @@ def greet(ws: WebSocket) -> None:
 
 
 def main() -> None:
-    with WebSocketServer(("127.0.0.1", 0), greet, process_request=authenticate) as server:
+    with WebSocketServer(("127.0.0.1", 0), greet, process_request=basic_auth(PASSWORDS)) as server:
         server.start()
         url = f"ws://127.0.0.1:{server.address[1]}"
         with connect(url, auth=("ada", "analytical engine")) as ws:

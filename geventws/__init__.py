@@ -9,6 +9,7 @@ if acceleration.is_unwanted():
 
 # What is imported here depends on the lines above.
 from . import kernels
+from .authentication import basic_auth
 from .broadcast import broadcast
 from .client import connect
 from .deflate import PerMessageDeflate
@@ -77,6 +78,7 @@ __all__ = [
     "WebSocketServer",
     "__version__",
     "accelerated",
+    "basic_auth",
     "broadcast",
     "connect",
     "reconnect",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from gevent import Timeout
 
 from .body import BodyParser
+from .cookies import checked_jar, keep_cookies, send_cookies
 from .deflate import PerMessageDeflate
 from .dial import dial, dial_unix, resolve
 from .environment import environment_agent
@@ -35,6 +36,8 @@ from .url import WebSocketURL, join, parse_url
 from .websocket import WebSocket
 
 if TYPE_CHECKING:
+    from http.cookiejar import CookieJar
+
     from typing_extensions import Unpack
 
     from .metrics import Metrics
@@ -53,6 +56,7 @@ def connect(
     headers: HeadersLike = None,
     origin: str | None = None,
     auth: tuple[str, str] | None = None,
+    cookies: CookieJar | None = None,
     version: int = 13,
     compression: bool | PerMessageDeflate = True,
     proxy: Proxy = True,
@@ -77,6 +81,8 @@ def connect(
         headers: further headers of the request, a mapping or pairs. Host and User-Agent replace the usual ones.
         origin: the Origin header.
         auth: user name and password, in place of those in the URL.
+        cookies: a jar whose cookies for the URL are sent, and into which those are put that an answer sets, redirects
+            included. A Cookie header among the headers is sent in place of them.
         version: 13, or 8 for servers from before the RFC.
         compression: whether to offer permessage-deflate (RFC 7692), or the settings with which to do so.
         proxy: True takes the proxy that the environment names for this URL (see `environment.environment_agent`), None
@@ -130,7 +136,8 @@ def connect(
     make = partial(
         checked_class("websocket_class", websocket_class, WebSocket), settings=settings, options=checked_options
     )
-    attempts = _Attempts(way, begin, make, max_redirects, on_redirect, process_request, checked_options.metrics)
+    jar = checked_jar(cookies)
+    attempts = _Attempts(way, begin, make, jar, max_redirects, on_redirect, process_request, checked_options.metrics)
     with Deadline(checked_timeout("open_timeout", open_timeout), "the name lookup") as deadline:
         ws = attempts.open(target, deadline)
     report_opened(ws)
@@ -144,6 +151,7 @@ class _Attempts:
     way: _Way
     begin: Callable[..., ClientHandshake]
     make: Callable[..., WebSocket]
+    cookies: CookieJar | None
     max_redirects: int
     on_redirect: Callable[[str, Request], object] | None
     process_request: Callable[[Request], object] | None
@@ -161,7 +169,10 @@ class _Attempts:
         return answer
 
     def _begin(self, target: _Target) -> ClientHandshake:
-        return self.begin(target.url, headers=target.headers, auth=target.auth)
+        handshake = self.begin(target.url, headers=target.headers, auth=target.auth)
+        if self.cookies is not None:
+            send_cookies(self.cookies, target.url, handshake.request)
+        return handshake
 
     def _try(
         self, target: _Target, handshake: ClientHandshake, deadline: Deadline, follows: bool
@@ -176,6 +187,8 @@ class _Attempts:
             show_request(">", handshake.request)
             response, head = _exchange(stream, handshake.serialize())
             show_response("<", response)
+            if self.cookies is not None:
+                keep_cookies(self.cookies, target.url, response)
             if follows and _is_redirect(response):
                 stream.close()
                 return response
