@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket as std_socket
 import ssl as std_ssl
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from typing import Any
 import gevent
 import pytest
 from gevent import GreenletExit, Timeout, socket, ssl
+from programs import Program
 from tools import certificates, raw_http, wire
 from tools.links import tcp_pair
 from tools.peer import Peer
@@ -269,6 +271,14 @@ def test_certificate_of_the_server_is_seen(host: Host, open_ws: Open) -> None:
     assert ("DNS", "localhost") in ws.peer_certificate["subjectAltName"]
     ws.terminate()
     assert ("DNS", "localhost") in ws.peer_certificate["subjectAltName"]
+
+
+def test_process_request_may_take_a_header_away(host: Host, open_ws: Open) -> None:
+    def anonymous(request: Request) -> None:
+        del request.headers["User-Agent"]
+
+    open_ws(host.listen(accept), process_request=anonymous)
+    assert "User-Agent" not in host.requests[0].headers
 
 
 def test_process_request_cannot_change_the_handshake(host: Host) -> None:
@@ -630,6 +640,29 @@ def test_name_is_told_to_the_server(host: Host, open_ws: Open) -> None:
     url = host.listen(accept, "tls", context)
     open_ws(url.replace("localhost", "LOCALHOST."), proxy=agent_for(url))
     assert names == ["localhost"]
+
+
+def test_alpn_is_that_of_the_context(host: Host, open_ws: Open) -> None:
+    def play(sock: Any, request: Request) -> None:
+        agreed.append(sock.selected_alpn_protocol())
+        accept(sock, request)
+
+    agreed: list[str | None] = []
+    server, client_ = certificates.server_context(), certificates.client_context()
+    server.set_alpn_protocols(["h2", "http/1.1"])
+    client_.set_alpn_protocols(["http/1.1"])
+    open_ws(host.listen(play, "tls", server), ssl_context=client_)
+    assert agreed == ["http/1.1"]
+
+
+def test_environment_names_the_authorities_and_where_tls_keys_are_logged(host: Host, tmp_path: Path) -> None:
+    certificates.authority().cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    url = host.listen(accept, "tls")
+    code = "import sys, geventws; geventws.connect(sys.argv[1]).terminate()"
+    files = {"SSL_CERT_FILE": str(tmp_path / "ca.pem"), "SSLKEYLOGFILE": str(tmp_path / "keys.log")}
+    with Program("-c", code, url, env={**os.environ, **files}) as program:
+        assert program.finish() == (0, "", "")
+    assert "CLIENT_TRAFFIC_SECRET_0" in (tmp_path / "keys.log").read_text()
 
 
 def test_standard_context_is_cooperative(host: Host, open_ws: Open) -> None:

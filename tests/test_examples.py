@@ -82,7 +82,9 @@ def test_broadcast() -> None:
 
 
 def test_authentication() -> None:
-    assert output_of("authentication.py") == "with the right password: hello ada\nwith a wrong one: 401 the user name or the password is wrong\n"
+    assert output_of("authentication.py") == (
+        "with the right password: hello ada\nwith a wrong one: 401 the user name or the password is wrong\n"
+    )
 
 
 def test_client_address() -> None:

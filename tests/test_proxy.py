@@ -722,6 +722,14 @@ def test_stream_of_an_agent_need_not_be_a_socket(
             assert ws.recv(timeout=5) == message
 
 
+def test_sock_need_not_be_a_socket_either(listen: Listen, echo_url: str) -> None:
+    behind = int(echo_url.rpartition(":")[2].partition("/")[0])
+    stream = Through(listen(lambda sock: unveil(sock, behind))).connect("", 0, 5)
+    with connect(echo_url, sock=stream, compression=False) as ws:
+        ws.send("x")
+        assert ws.recv(timeout=5) == "x"
+
+
 # Chains
 
 

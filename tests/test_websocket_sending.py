@@ -332,6 +332,17 @@ class TestBackPressure:
         ws.send("next")
         assert peer.read_message() == "next"
 
+    def test_a_timeout_of_zero_sends_at_once_or_not_at_all(self, make_pair):
+        ws, peer = make_pair(buffers=NARROW)
+        ws.send("first", timeout=0)
+        ws.send(BIG, timeout=0)
+        with pytest.raises(TimeoutError):
+            ws.send("lost", timeout=0)
+        assert [peer.read_message(), peer.read_message()] == ["first", BIG]
+        wait_until(lambda: not ws.buffered_amount)
+        ws.send("next", timeout=0)
+        assert peer.read_message() == "next"
+
     def test_an_argument_goes_before_the_option(self, make_pair):
         ws, peer = make_pair(buffers=NARROW, send_timeout=0.01)
         ws.send(BIG)
