@@ -3,7 +3,7 @@
 `Compressor` and `Decompressor` see the payloads of the messages that have RSV1 set, in their order, and of no others.
 
 ISA-L (the package isal, which ``geventws[speed]`` installs) needs a third of zlib's time for the same output, or less.
-It is used where it is installed and can do what is asked for; see `_choose`.
+It is used where it is installed and can do what is asked for; see `_choose`. The settings may name another library.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ def _find_fast() -> Any:
 
 fast = _find_fast()
 """ISA-L's counterpart of the zlib module; None where it is not installed."""
-_ERRORS = (zlib.error,) if fast is None else (zlib.error, fast.error)
 
 # zlib does not make raw deflate data with a window of 2**8 bytes. With one of 2**9 it never refers back further than
 # 512 - 262 = 250 bytes (MAX_DIST in its deflate.h), so a receiver with a window of 2**8 bytes can follow. Others may
@@ -53,11 +52,18 @@ _EMPTY_BLOCKS = b"\x00\x00\x00\xff\xff" * 64
 _SLICE = 16384
 
 
-def _choose(level: int, strategy: int, bits: int) -> Any:
-    """The library to compress with."""
-    if fast is None or level not in _FAST_LEVELS or strategy != zlib.Z_DEFAULT_STRATEGY or bits < _MIN_ZLIB_WINDOW_BITS:
+def _choose(library: Any, level: int, strategy: int, bits: int) -> Any:
+    """The library to compress with, where the settings name this one or None."""
+    if bits < _MIN_ZLIB_WINDOW_BITS:
         return zlib
-    return fast
+    if library is not None:
+        return library
+    return zlib if fast is None or level not in _FAST_LEVELS or strategy != zlib.Z_DEFAULT_STRATEGY else fast
+
+
+def _errors(library: Any) -> tuple[type[Exception], ...]:
+    """What a decompressor raises, be it zlib's or the library's."""
+    return tuple(module.error for module in (zlib, fast, library) if module is not None)
 
 
 class Compressor:
@@ -77,6 +83,7 @@ class Compressor:
         self._level = options.get("level", _LEVEL)
         self._memory_level = options.get("memLevel", _MEMORY_LEVEL)
         self._strategy = options.get("strategy", zlib.Z_DEFAULT_STRATEGY)
+        self._library = settings.library
         agreed = parameters.window_bits(side)
         self._bits = min(agreed, options.get("wbits", agreed))
         self._context: Any = None
@@ -116,7 +123,7 @@ class Compressor:
         return payload
 
     def _make_context(self) -> Any:
-        library = _choose(self._level, self._strategy, self._bits)
+        library = _choose(self._library, self._level, self._strategy, self._bits)
         bits = max(self._bits, _MIN_ZLIB_WINDOW_BITS)
         return library.compressobj(self._level, zlib.DEFLATED, -bits, self._memory_level, self._strategy)
 
@@ -154,6 +161,7 @@ class Decompressor:
         self._takeover = parameters.context_takeover(sender)
         self._wbits = max(parameters.window_bits(sender), (settings.decompress_options or {}).get("wbits", 0))
         self._window = 1 << self._wbits
+        self._library = settings.library
         self._context: Any = None
         # The end of the output so far, up to one and a half windows. A decoder is of no use after a block with BFINAL
         # set, but the stream may go on there, and refer back (section 7.2.3.4); then a new decoder is given this.
@@ -198,11 +206,11 @@ class Decompressor:
         context = self._context
         if context is None:
             # ISA-L does not see where a sender refers back further than was agreed, unless nobody could.
-            library = zlib if fast is None or self._wbits < _MAX_WINDOW_BITS else fast
+            library = (self._library or fast or zlib) if self._wbits == _MAX_WINDOW_BITS else zlib
             context = self._context = library.decompressobj(-self._wbits, zdict=bytes(self._recent[-self._window :]))
         try:
             output: bytes = context.decompress(data, limit)
-        except _ERRORS as error:
+        except _errors(self._library) as error:
             raise ProtocolError(Violation.INVALID_DEFLATE_DATA, str(error)) from error
         self._remember(output)
         rest = context.unused_data if context.eof else context.unconsumed_tail
@@ -237,7 +245,7 @@ class Decompressor:
         context = self._context
         try:
             output = context.decompress(_TAIL + _EMPTY_BLOCKS, 1)
-        except _ERRORS:
+        except _errors(self._library):
             return False
         if context.eof:
             self._context = None

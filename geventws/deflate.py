@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 from .exceptions import InvalidHeader
 from .frames import Side
@@ -34,6 +35,7 @@ _COMPRESS_RANGES = {
     "strategy": (zlib.Z_DEFAULT_STRATEGY, zlib.Z_FIXED),
     "wbits": (_MIN_WINDOW_BITS, _MAX_WINDOW_BITS),
 }
+_LIBRARY = ("compressobj", "decompressobj", "error")
 _DECOMPRESS_RANGES = {"wbits": (_MIN_WINDOW_BITS, _MAX_WINDOW_BITS)}
 
 
@@ -82,6 +84,9 @@ class PerMessageDeflate:
             to it). A context takes about 2 * 2**wbits bytes, 64 KiB by default.
         concurrency_limit: at most this many large messages are compressed or decompressed in threads at once, over all
             connections of a hub that have the same limit.
+        library: a module with the functions of zlib (``compressobj``, ``decompressobj``, ``error``), such as
+            ``zlib_ng.zlib_ng``, to use in place of the one that `compression` chooses. Windows of 8 bits, and those of
+            less than 15 bits for receiving, are left to zlib in any case.
     """
 
     server_no_context_takeover: bool | None = None
@@ -92,6 +97,7 @@ class PerMessageDeflate:
     compress_options: Mapping[str, int] | None = None
     decompress_options: Mapping[str, int] | None = None
     concurrency_limit: int = 10
+    library: Any = None
 
     def __post_init__(self) -> None:
         _check_flag(_SERVER_NO_CONTEXT_TAKEOVER, self.server_no_context_takeover)
@@ -102,6 +108,8 @@ class PerMessageDeflate:
             _check_int(_CLIENT_MAX_WINDOW_BITS, self._client_limit, _MIN_WINDOW_BITS, _MAX_WINDOW_BITS)
         _check_int("threshold", self.threshold, 0)
         _check_int("concurrency_limit", self.concurrency_limit, 1)
+        if self.library is not None and not all(hasattr(self.library, name) for name in _LIBRARY):
+            raise TypeError(f"library must be a module like zlib, not {self.library!r}")
         # Copies, so that what was checked stays as it is.
         for name, ranges in (("compress_options", _COMPRESS_RANGES), ("decompress_options", _DECOMPRESS_RANGES)):
             object.__setattr__(self, name, _checked_options(name, getattr(self, name), ranges))

@@ -330,6 +330,69 @@ def test_closed_compressor_holds_no_context():
     assert compressor._context is None
 
 
+# A library that the settings name
+
+
+class OtherError(Exception):
+    """What the library of `OtherLibrary` raises."""
+
+
+class OtherLibrary:
+    """It does what zlib does, under an error of its own, and counts its contexts."""
+
+    error = OtherError
+
+    def __init__(self):
+        self.compressors = self.decompressors = 0
+
+    def compressobj(self, *arguments):
+        self.compressors += 1
+        return zlib.compressobj(*arguments)
+
+    def decompressobj(self, *arguments, **options):
+        self.decompressors += 1
+        return self.Inflating(zlib.decompressobj(*arguments, **options))
+
+    class Inflating:
+        def __init__(self, context):
+            self.context = context
+
+        def __getattr__(self, name):
+            return getattr(self.context, name)
+
+        def decompress(self, data, limit):
+            try:
+                return self.context.decompress(data, limit)
+            except zlib.error as error:
+                raise OtherError(str(error)) from None
+
+
+@pytest.mark.parametrize("level", [1, 6])
+def test_library_of_the_settings_is_used_in_both_directions(level):
+    other = OtherLibrary()
+    settings = PerMessageDeflate(library=other, compress_options={"level": level})
+    payload = Compressor(AGREED, settings, Side.CLIENT).compress(b"Hello")
+    assert inflate(receiver(settings=settings), payload) == b"Hello"
+    assert (other.compressors, other.decompressors) == (1, 1)
+
+
+@pytest.mark.parametrize("bits, compressors", [(8, 0), (9, 1), (14, 1)])
+def test_windows_that_not_every_library_keeps_are_left_to_zlib(bits, compressors):
+    other = OtherLibrary()
+    settings = PerMessageDeflate(library=other)
+    agreed = Parameters(False, False, bits, bits)
+    payload = Compressor(agreed, settings, Side.CLIENT).compress(b"Hello")
+    assert inflate(receiver(agreed, settings), payload) == b"Hello"
+    assert (other.compressors, other.decompressors) == (compressors, 0)
+
+
+@pytest.mark.parametrize("data", [b"\xff", b"\x00\x05\x00\xfa\xff\x48"])
+def test_error_of_the_library_is_a_violation(data):
+    with pytest.raises(ProtocolError) as caught:
+        inflate(receiver(settings=PerMessageDeflate(library=OtherLibrary())), data)
+    assert caught.value.violation is Violation.INVALID_DEFLATE_DATA
+
+
 # Decompressor
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -123,7 +125,14 @@ def test_settings_do_not_change_with_the_mapping_they_were_made_from():
     assert settings.compress_options == {"level": 1}
 
 
+def test_library_has_the_functions_of_zlib():
+    assert PerMessageDeflate(library=zlib).library is zlib
+    with pytest.raises(TypeError, match="library must be a module like zlib"):
+        PerMessageDeflate(library="zlib")
+
+
 def test_settings_have_the_documented_defaults():
+    assert DEFAULTS.library is None
     assert DEFAULTS.threshold == 1024
     assert DEFAULTS.concurrency_limit == 10
 

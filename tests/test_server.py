@@ -7,6 +7,7 @@ import os
 import resource
 import socket as std_socket
 import ssl as std_ssl
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -566,6 +567,14 @@ def test_listener_may_be_an_address(tcp: Place, listener: Any) -> None:
         tcp.sockets.append(sock)
         sock.sendall(raw_http.request())
         assert raw_http.read_response(sock)[0].status == 101
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_INFO"), reason="Linux tells how long the queue may be")
+@pytest.mark.parametrize("options, length", [({}, 128), ({"backlog": 7}, 7)])
+def test_backlog_is_how_many_connections_the_kernel_queues(options: dict[str, int], length: int) -> None:
+    with running(WebSocketServer(("127.0.0.1", 0), echo, **options)) as server:
+        information = server.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 32)
+    assert int.from_bytes(information[28:32], sys.byteorder) == length  # tcpi_sacked of a listening socket
 
 
 @pytest.mark.parametrize("listener", [":0", "*:0", "0", 0, ("", 0)])
