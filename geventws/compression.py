@@ -92,7 +92,7 @@ class Compressor:
     @property
     def method(self) -> tuple[int, ...]:
         """What decides how a message comes out that begins with an empty window."""
-        return (self._bits, self._level, self._memory_level, self._strategy)
+        return (self._bits, self._level, self._memory_level, self._strategy, id(self._library))
 
     def compress(self, data: Buffer, fin: bool = True) -> bytes:
         """The payload of the frame that carries ``data``; ``fin`` says that it is the message's last frame."""

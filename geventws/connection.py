@@ -132,6 +132,7 @@ class Connection(Owner):
             decompressor=Decompressor(agreement.deflate, self._settings, side) if agreement.deflate else None,
             max_size=options.max_size,
             max_fragments=options.max_fragments,
+            max_fragment_size=options.max_fragment_size,
             validate_utf8=options.validate_utf8,
         )
         self.local_address = sock.getsockname()

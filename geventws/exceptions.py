@@ -51,6 +51,7 @@ class Violation(Enum):
     INVALID_DEFLATE_DATA = (1007, "a compressed message cannot be inflated")
     MESSAGE_TOO_BIG = (1009, "a message is longer than max_size")
     TOO_MANY_FRAGMENTS = (1008, "a message has more fragments than max_fragments")
+    FRAGMENT_TOO_BIG = (1009, "a fragment is longer than max_fragment_size")
 
     def __init__(self, close_code: int, text: str) -> None:
         self.close_code = close_code

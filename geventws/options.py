@@ -30,6 +30,8 @@ class Options:
         ping_timeout: how long a pinged peer may stay silent before it is taken for dead; None for ever.
         max_size: the longest message that is received, in bytes after inflating; None for no limit.
         max_fragments: the most fragments a received message may have; None for no limit.
+        max_fragment_size: the longest payload of one received frame, in bytes as they come over the wire; None for no
+            limit but max_size.
         send_timeout: how long `send` waits for a slow peer before it raises TimeoutError; None for ever.
         auto_cork: whether the answers to messages that came together leave together.
         auto_pong: whether pings are answered by themselves.
@@ -45,6 +47,7 @@ class Options:
     ping_timeout: float | None = 20
     max_size: int | None = 2**20
     max_fragments: int | None = 131072
+    max_fragment_size: int | None = None
     send_timeout: float | None = None
     auto_cork: bool = True
     auto_pong: bool = True
@@ -56,7 +59,7 @@ class Options:
         for name in ("close_timeout", "ping_timeout", "send_timeout"):
             checked_timeout(name, getattr(self, name), zero=True)
         checked_timeout("ping_interval", self.ping_interval)
-        for name in ("max_size", "max_fragments"):
+        for name in ("max_size", "max_fragments", "max_fragment_size"):
             if getattr(self, name) is not None:
                 checked_count(name, getattr(self, name), 1)
         for name in ("auto_cork", "auto_pong", "validate_utf8"):
@@ -73,6 +76,7 @@ class ConnectionOptions(TypedDict, total=False):
     ping_timeout: float | None
     max_size: int | None
     max_fragments: int | None
+    max_fragment_size: int | None
     send_timeout: float | None
     auto_cork: bool
     auto_pong: bool

@@ -34,6 +34,8 @@ cdef class Protocol:
     cdef bint _unmasks
     cdef long long _max_size
     cdef long long _max_fragments
+    cdef long long _max_fragment_size
+    cdef long long _max_whole
     cdef bint _validate
     cdef str _errors
     cdef bytearray _tail

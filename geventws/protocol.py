@@ -67,8 +67,10 @@ class Protocol:
         "_header",
         "_key",
         "_masks",
+        "_max_fragment_size",
         "_max_fragments",
         "_max_size",
+        "_max_whole",
         "_phase",
         "_remaining",
         "_size",
@@ -106,6 +108,7 @@ class Protocol:
         decompressor: Decompressor | None = None,
         max_size: int | None = 2**20,
         max_fragments: int | None = 131072,
+        max_fragment_size: int | None = None,
         validate_utf8: bool = True,
     ) -> None:
         self.state = State.OPEN
@@ -130,6 +133,8 @@ class Protocol:
         self._unmasks = side is Side.SERVER
         self._max_size = _NO_LIMIT if max_size is None else max_size
         self._max_fragments = _NO_LIMIT if max_fragments is None else max_fragments
+        self._max_fragment_size = _NO_LIMIT if max_fragment_size is None else max_fragment_size
+        self._max_whole = min(self._max_size, self._max_fragment_size)
         self._validate = validate_utf8
         self._errors = "strict" if validate_utf8 else "surrogateescape"
         # What was received but not looked at yet, from the index on: the beginning of a frame, or more in a suspension.
@@ -291,7 +296,7 @@ class Protocol:
             if (
                 whole
                 and _WHOLE_TEXT <= first <= _WHOLE_BINARY
-                and header.length <= self._max_size
+                and header.length <= self._max_whole
                 and not (self._fragmented or self.streaming)
             ):
                 offset = start + header.length
@@ -346,6 +351,8 @@ class Protocol:
         self._fragments += 1
         if self._fragments > self._max_fragments:
             raise ProtocolError(Violation.TOO_MANY_FRAGMENTS)
+        if length > self._max_fragment_size:
+            raise ProtocolError(Violation.FRAGMENT_TOO_BIG)
         if self._compressed:
             # Deflate makes what it cannot compress a little longer; more than that can only be too big once inflated.
             if length > self._max_size + (self._max_size >> 3) + 1024 - self._wire_size:

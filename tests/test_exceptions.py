@@ -50,7 +50,7 @@ class TestTree:
 class TestViolation:
     def test_no_two_are_the_same(self) -> None:
         # Equal values would make one an alias of the other.
-        assert len(Violation.__members__) == len(list(Violation)) == 18
+        assert len(Violation.__members__) == len(list(Violation)) == 19
 
     @pytest.mark.parametrize("violation", list(Violation))
     def test_each_has_a_close_code_of_the_rfc_and_a_text_that_fits_a_close_frame(self, violation: Violation) -> None:
@@ -68,6 +68,7 @@ class TestViolation:
             ("INVALID_DEFLATE_DATA", 1007),
             ("TOO_MANY_FRAGMENTS", 1008),
             ("MESSAGE_TOO_BIG", 1009),
+            ("FRAGMENT_TOO_BIG", 1009),
         ],
     )
     def test_the_code_tells_the_kind(self, name: str, code: int) -> None:

@@ -206,6 +206,30 @@ def test_more_fragments_than_max_fragments_fail():
     assert [error.violation for error in feed(protocol, [data])] == [Violation.TOO_MANY_FRAGMENTS]
 
 
+@pytest.mark.parametrize("first", [0x82, 0x02, 0x81, 0x01])
+def test_a_longer_fragment_than_max_fragment_size_fails_at_its_header(first):
+    protocol = new(max_fragment_size=3)
+    assert feed(protocol, [frame(first, b"123")]) == []
+    protocol = new(max_fragment_size=3)
+    assert [error.violation for error in feed(protocol, [frame(first, b"1234")[:2]])] == [Violation.FRAGMENT_TOO_BIG]
+
+
+def test_a_message_may_be_longer_than_its_fragments():
+    protocol = new(max_fragment_size=3)
+    assert feed(protocol, [frame(0x02, b"123") + frame(0x00, b"456") + frame(0x80, b"7")]) == []
+    assert protocol.take() == b"1234567"
+    assert [error.violation for error in feed(protocol, [frame(0x02, b"1") + frame(0x80, b"1234")])] == [
+        Violation.FRAGMENT_TOO_BIG
+    ]
+
+
+def test_a_fragment_is_measured_as_it_comes_over_the_wire():
+    protocol = new(deflate=Parameters(), max_fragment_size=100)
+    payload = Compressor(Parameters(), PerMessageDeflate(), Side.SERVER).compress(bytes(10_000))
+    assert feed(protocol, [frame(0xC2, payload)]) == []
+    assert protocol.take() == bytes(10_000)
+
+
 def test_no_limits_at_all_can_be_chosen():
     protocol = new(max_size=None, max_fragments=None)
     assert feed(protocol, [frame(0x82, bytes(2_000_000))]) == []

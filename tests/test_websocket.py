@@ -28,7 +28,7 @@ class TestOptions:
         assert (options.close_timeout, options.ping_interval, options.ping_timeout) == (10, 20, 20)
         assert (options.max_size, options.max_fragments, options.send_timeout) == (2**20, 131072, None)
         assert (options.auto_cork, options.auto_pong, options.validate_utf8) == (True, True, True)
-        assert options.masking_keys is None
+        assert (options.max_fragment_size, options.masking_keys) == (None, None)
 
     @pytest.mark.parametrize("name", ["close_timeout", "ping_interval", "ping_timeout", "send_timeout"])
     def test_a_time_is_a_number_that_is_not_negative_or_none(self, name):
@@ -45,7 +45,7 @@ class TestOptions:
         with pytest.raises(ValueError, match="ping_interval"):
             Options(ping_interval=0)
 
-    @pytest.mark.parametrize("name", ["max_size", "max_fragments"])
+    @pytest.mark.parametrize("name", ["max_size", "max_fragments", "max_fragment_size"])
     def test_a_limit_is_a_positive_whole_number_or_none(self, name):
         for value in (1, 2**40, None):
             assert getattr(Options(**{name: value}), name) == value
@@ -290,6 +290,16 @@ class TestLimits:
         with pytest.raises(ConnectionClosedError) as caught:
             ws.recv()
         assert caught.value.__cause__.violation is Violation.TOO_MANY_FRAGMENTS
+
+    def test_a_fragment_may_have_a_limit_of_its_own(self, make_pair):
+        ws, peer = make_pair(max_fragment_size=3)
+        peer.send_bytes(peer.message_frames(BINARY, [b"abc", b"def"]))
+        assert ws.recv() == b"abcdef"
+        peer.binary(b"abcd")
+        assert peer.read_close()[0] == 1009
+        with pytest.raises(ConnectionClosedError) as caught:
+            ws.recv()
+        assert caught.value.__cause__.violation is Violation.FRAGMENT_TOO_BIG
 
 
 class TestWithoutValidation:
