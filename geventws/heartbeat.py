@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 SHORTEST_TIMER = 0.001
 """libuv has no shorter timers, in seconds."""
+_HELD = 0.05
+"""A timer that comes so late, in seconds, tells that the hub was held."""
 
 
 class Patient(Protocol):
@@ -112,6 +114,7 @@ class Heartbeats:
         self._pulses: list[tuple[float, int, Pulse]] = []
         self._order = count()
         self._stopped = 0
+        self._put_off = False
         self._beating: Pulse | None = None
 
     def add(self, patient: Patient, interval: float, timeout: float | None) -> Pulse:
@@ -148,8 +151,14 @@ class Heartbeats:
         heappush(self._pulses, (due, next(self._order), pulse))
 
     def _run(self) -> None:
-        self._armed_for = 0.0
         time = now()
+        held = time - self._armed_for > _HELD
+        self._armed_for = 0.0
+        self._put_off = held and not self._put_off
+        if self._put_off:
+            # Timers come before descriptors. What the peers have said meanwhile is read before they are judged.
+            self._arm()
+            return
         while self._pulses and self._pulses[0][0] <= time:
             _, _, pulse = heappop(self._pulses)
             if pulse.stopped:

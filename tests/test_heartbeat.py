@@ -3,53 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from tools.virtual_time import Hub
 
 from geventws import heartbeat
 from geventws.heartbeat import Heartbeats
-
-
-class Timer:
-    def __init__(self, loop, after):
-        self.loop = loop
-        self.due = loop.now + after
-        self.callback = None
-        self.closed = False
-
-    def start(self, callback):
-        self.callback = callback
-        self.loop.timers.append(self)
-
-    def stop(self):
-        self.callback = None
-
-    def close(self):
-        self.closed = True
-        self.loop.timers.remove(self)
-
-
-class Loop:
-    """A loop whose time moves only when it is told to."""
-
-    def __init__(self):
-        self.now = 1000.0
-        self.timers = []
-
-    def timer(self, after, ref=True):
-        assert ref is False, "a heartbeat must not keep the loop alive"
-        assert not self.timers, "one timer serves all connections"
-        return Timer(self, after)
-
-    def advance(self, seconds):
-        end = self.now + seconds
-        while self.timers and self.timers[0].due <= end:
-            self.now = max(self.now, self.timers[0].due)
-            self.timers[0].callback()
-        self.now = end
-
-
-class Hub:
-    def __init__(self):
-        self.loop = Loop()
 
 
 class Patient:
@@ -243,3 +200,23 @@ def test_all_can_be_stopped_at_once(loop):
     another = watch(loop, 20, 10)
     loop.advance(25)
     assert another.pinged == [120]
+
+
+def test_what_a_peer_said_while_the_hub_was_held_is_read_before_it_is_judged(loop):
+    patient = watch(loop, 20, 10, answers=False)
+    loop.advance(20)
+    loop.now += 60  # the timer is late, and so is the pong, which lies in the kernel
+    loop.advance(0)
+    assert patient.died is None
+    patient.last_received = loop.now
+    loop.advance(20)
+    assert patient.died is None
+    assert patient.pinged == [20, 100]
+
+
+def test_a_hub_that_was_held_finds_a_dead_peer_all_the_same(loop):
+    patient = watch(loop, 20, 10, answers=False)
+    loop.advance(20)
+    loop.now += 60
+    loop.advance(0.01)
+    assert 80 <= patient.died <= 80.01

@@ -5,11 +5,19 @@ from __future__ import annotations
 import threading
 
 import pytest
+from serving import Serving
+from tools.scale import DONE, SCALE
 
 import geventws
 from geventws.compression import Compressor
 
 collect_ignore = ["test_demand_21_at_any_line.py"] if geventws.accelerated else []
+
+
+def pytest_terminal_summary(terminalreporter):
+    if SCALE > 1:
+        done = ", ".join(f"{count} {what}" for what, count in sorted(DONE.items()))
+        terminalreporter.write_line(f"faults x {SCALE}: {done}")
 
 
 @pytest.fixture
@@ -25,3 +33,10 @@ def compression(monkeypatch):
     monkeypatch.setattr(Compressor, "compress", held)
     yield go_on
     go_on.set()
+
+
+@pytest.fixture
+def serving(client_context):
+    made = Serving(client_context)
+    yield made
+    made.end()
