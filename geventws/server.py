@@ -13,7 +13,7 @@ from ssl import SSLContext
 from typing import TYPE_CHECKING, Any
 
 import gevent
-from gevent import Timeout, socket, ssl
+from gevent import GreenletExit, Timeout, socket, ssl
 from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 from gevent.server import StreamServer
@@ -288,6 +288,8 @@ class WebSocketServer(Broadcaster, StreamServer):
                 run_handler(self.handler, ws)
         except (Exception, Timeout):
             logger.error("the connection from %s failed", address, exc_info=True)
+        except GreenletExit:
+            pass  # gevent would keep it, and by its traceback the WebSocket, until the garbage collector comes
         finally:
             del self._connections[me]
             self._gone.set()

@@ -19,7 +19,7 @@ from tools.timing import let_hub_run, stopwatch
 
 from geventws.client import connect
 from geventws.http11 import MAX_HEAD_LINES, MAX_HEAD_SIZE, RequestParser, ResponseParser
-from geventws.proxy import HTTPProxyAgent
+from geventws.proxy import HTTPConnectAgent
 
 SLOW = times(200)
 """How many clients dribble; each takes two descriptors here."""
@@ -217,7 +217,7 @@ def test_a_client_has_one_deadline_over_all_steps(stage):
     listener = Listener(play)
     try:
         url = f"{scheme}://localhost:{listener.port}/"
-        proxy = HTTPProxyAgent(f"http://127.0.0.1:{listener.port}") if proxied else None
+        proxy = HTTPConnectAgent(f"http://127.0.0.1:{listener.port}") if proxied else None
         with stopwatch() as watch, pytest.raises(TimeoutError):
             connect(url, proxy=proxy, open_timeout=0.3)
         assert 0.29 <= watch.seconds <= 1.5

@@ -38,19 +38,19 @@ class InHub:
         elif self.how == "timer":
             self.timer = get_hub().loop.timer(0.001)
             self.timer.start(call)
-        elif self.how == "rawlink":
+        elif self.how == "event":
             event = Event()
             event.rawlink(call)
             event.set()
         else:
-            start(lambda: None).link(call)
+            start(lambda: None).rawlink(call)
         wait_until(lambda: self.done)
         if self.how == "timer":
             self.timer.close()
         return self
 
 
-@pytest.fixture(params=["callback", "timer", "rawlink", "link"])
+@pytest.fixture(params=["callback", "timer", "event", "greenlet"])
 def in_hub(request):
     return lambda function: InHub(request.param)(function)
 
