@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from gevent.event import AsyncResult, Event
 from gevent.hub import Waiter
@@ -504,9 +504,6 @@ class Connection(Owner):
             error = ConnectionClosedError(rcvd, sent, self._why, order)
         error.__cause__ = self._protocol.error or self._os_error
         return error
-
-    def _raise_closed(self) -> NoReturn:
-        raise self._closed_error()
 
     def _check_thread(self) -> None:
         if thread_id() != self._shared.thread:

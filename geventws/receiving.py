@@ -15,7 +15,7 @@ from gevent import Timeout
 
 from .events import Fragment, Message, Ping, Pong, State
 from .exceptions import ConcurrencyError, ConnectionClosedOK
-from .hubs import let_hub_run
+from .hubs import YIELD_AFTER, let_hub_run
 from .kernels import now
 from .options import check_wait
 from .sending import SendingConnection
@@ -24,8 +24,6 @@ from .switching import getcurrent, switch, thread_id
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-YIELD_AFTER = 0.005
-"""A receiving greenlet lets the hub run when it has not done so for this long, in seconds, even if messages wait."""
 WRITE_AFTER = 0.0005
 """What auto_cork gathers is written before the next message is handed out once it has waited this long, in seconds."""
 _YIELD_AFTER = YIELD_AFTER

@@ -11,7 +11,7 @@ from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from gevent import Timeout, spawn
 from gevent.event import Event
@@ -21,6 +21,7 @@ from .connection import Connection
 from .events import State
 from .exceptions import ConcurrencyError
 from .frames import FIN, RSV1, CloseCode, CloseFrame, Opcode
+from .hubs import YIELD_AFTER, let_hub_run
 from .kernels import encode_frame, encode_into, now
 from .messages import PreparedMessage, check_undecided, payload_in, payload_of
 from .options import check_wait
@@ -397,6 +398,13 @@ class SendingConnection(Connection):
         if not self._is_finished() and self._os_error is None and getcurrent() is not self._hub:
             self.wait_closed()
         self._raise_closed()
+
+    def _raise_closed(self) -> NoReturn:
+        """Raise what tells of the end. A program that goes on all the same must not keep everybody else from running."""
+        if now() - self._shared.ran_at > YIELD_AFTER and getcurrent() is not self._hub:
+            let_hub_run()
+            self._shared.ran_at = now()
+        raise self._closed_error()
 
     def flush(self, timeout: float | None = None) -> None:
         """Wait until the kernel has taken all that was sent.

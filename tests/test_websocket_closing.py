@@ -20,7 +20,7 @@ from geventws.deflate import Parameters
 from geventws.events import State
 from geventws.exceptions import ConnectionClosed, ConnectionClosedError, ConnectionClosedOK
 from geventws.frames import CloseFrame
-from geventws.receiving import YIELD_AFTER
+from geventws.hubs import YIELD_AFTER
 
 NARROW = 4096
 

@@ -12,7 +12,7 @@ from tools.timing import burn, let_hub_run, stopwatch, wait_until
 from tools.wire import BINARY, CONTINUATION, PING, PONG, TEXT
 
 from geventws.exceptions import ConcurrencyError, ConnectionClosedError, ConnectionClosedOK, InvalidState
-from geventws.receiving import YIELD_AFTER
+from geventws.hubs import YIELD_AFTER
 
 
 class TestRecv:

@@ -72,7 +72,7 @@ def test_of_a_handler(serving, fault, caplog):
     else:
         bad.text("no json")
     assert bad.finish_close()[0] == 1011
-    bad.read_eof()
+    bad.close()
     wait_until(lambda: len(server.clients) == 1)
     assert len(errors(caplog)) == 1
     good.text("still here")

@@ -12,7 +12,7 @@ from gevent import get_hub
 
 
 class Memory:
-    """What `memory` saw: the most bytes that the body held at once, and what it still holds, without what was before."""
+    """What `memory` saw: the most bytes that the body held at once, and what it still holds at its end."""
 
     peak = 0
     held = 0

@@ -1,0 +1,352 @@
+"""A server and its clients for a long time: churn, stalled peers, kills; not one message may be lost, nothing may grow.
+
+    python tests/soak/soak.py --minutes 10 --connections 1000
+
+The server runs in this process, the clients in processes of their own. Each connection sends numbered messages and
+gets each one back, once and in order. Now and then a client leaves (in order or with a reset) and comes back, a client
+stops reading for a while, and a greenlet of either side is interrupted while it sends or receives and goes on with what
+it did. At the end, and every few seconds, it is looked at what the server's process holds. It prints a summary, and its
+status is 1 where anything is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import logging
+import os
+import random
+import resource
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import gevent
+from gevent import get_hub
+from gevent.subprocess import PIPE, Popen
+
+from geventws import ConnectionClosed, WebSocketServer, connect
+
+SIZES = [16, 16, 60, 200, 200, 1000, 5000, 40_000]
+STOPPED = 3
+"""How long a client that has stalled does not read, in seconds."""
+
+
+class Settings(NamedTuple):
+    """How a run goes; the chances are those for each message."""
+
+    seconds: float
+    connections: int
+    processes: int
+    rate: float
+    churn: float
+    stall: float
+    interrupt: float
+    compression: bool
+
+
+class Interruption(BaseException):
+    """What is thrown into a greenlet; it is caught where that goes on."""
+
+
+# The clients
+
+
+class Clients:
+    """The connections of one process of clients, which ends with a line of JSON."""
+
+    def __init__(self, url: str, settings: Settings, seed: int) -> None:
+        self.url = url
+        self.settings = settings
+        self.chance = random.Random(seed)
+        self.counts: Counter[str] = Counter()
+        self.faults: list[str] = []
+        self.end = time.monotonic() + settings.seconds
+
+    def run(self) -> None:
+        share = self.settings.connections // self.settings.processes
+        greenlets = []
+        for number in range(share):
+            greenlets.append(gevent.spawn(self.client, number))
+            if number % 20 == 0:
+                gevent.sleep(0.02)
+        gevent.joinall(greenlets)
+        for greenlet in greenlets:
+            if not greenlet.successful():
+                self.fault(f"a client failed: {greenlet.exception!r}")
+        print(json.dumps({"counts": self.counts, "faults": self.faults[:20]}), flush=True)
+
+    def fault(self, text: str) -> None:
+        self.counts["faults"] += 1
+        self.faults.append(text)
+
+    def client(self, number: int) -> None:
+        while time.monotonic() < self.end:
+            self.counts["connections"] += 1
+            ws = connect(self.url, compression=self.settings.compression, close_timeout=30, open_timeout=60)
+            self.life(ws)
+
+    def life(self, ws: Any) -> None:
+        """Send and receive until it is time to go; all that was sent must be back before the connection is left."""
+        leave_at = time.monotonic() + self.chance.expovariate(self.settings.churn or 1e-9)
+        sent = [0]
+        sender = gevent.spawn(self.send_on, ws, sent, min(leave_at, self.end))
+        expected = 0
+        for message in self.received(ws, sender, sent):
+            if message is None:
+                break
+            got = int(message[:10])
+            if got != expected or message != content(got, len(message)):
+                self.fault(f"message {got} came where {expected} was due")
+            expected = got + 1
+            self.counts["messages"] += 1
+            if self.chance.random() < self.settings.stall:
+                self.counts["stalls"] += 1
+                ws.pause()
+                gevent.sleep(STOPPED)
+                ws.resume()
+        sender.join()
+        if expected != sent[0]:
+            self.fault(f"{sent[0] - expected} of {sent[0]} messages were lost ({ws.close_code} {ws.close_reason})")
+        self.leave(ws)
+
+    def received(self, ws: Any, sender: Any, sent: list[int]) -> Iterator[bytes | None]:
+        """The messages, until all that was sent is back; interrupted now and then."""
+        count = 0
+        while not (sender.ready() and count == sent[0]):
+            try:
+                with interrupted(self.chance, self.settings.interrupt, self.counts):
+                    message = ws.recv(timeout=1)
+            except TimeoutError:
+                if time.monotonic() > self.end + 60:
+                    yield None
+                continue
+            except Interruption:
+                continue
+            except ConnectionClosed:
+                yield None
+                return
+            count += 1
+            yield message
+
+    def send_on(self, ws: Any, sent: list[int], until: float) -> None:
+        """A send that is interrupted has sent nothing: the same message is sent again."""
+        while time.monotonic() < until:
+            message = content(sent[0], self.chance.choice(SIZES))
+            try:
+                with interrupted(self.chance, self.settings.interrupt, self.counts):
+                    ws.send(message)
+                    sent[0] += 1
+            except Interruption:
+                continue
+            except ConnectionClosed as error:
+                self.fault(f"the connection ended: {error}")
+                return
+            gevent.sleep(self.chance.expovariate(self.settings.rate))
+
+    def leave(self, ws: Any) -> None:
+        if self.chance.random() < 0.2:
+            self.counts["left without a word"] += 1
+            ws.terminate()
+        else:
+            ws.close()
+            if ws.close_code != 1000 and not self.faults:
+                self.fault(f"closed with {ws.close_code} {ws.close_reason}")
+
+
+def content(number: int, size: int) -> bytes:
+    """A message that can be checked on its own."""
+    head = b"%010d" % number
+    return (head * (size // 10 + 1))[: max(size, 10)]
+
+
+class interrupted:  # noqa: N801 (it reads as a statement)
+    """With some chance, throw an Interruption into the greenlet soon, unless the body has ended."""
+
+    def __init__(self, chance: random.Random, probability: float, counts: Counter[str]) -> None:
+        self._timer: Any = None
+        self._counts = counts
+        if chance.random() < probability:
+            self._timer = get_hub().loop.timer(chance.random() * 0.02)
+
+    def __enter__(self) -> None:
+        if self._timer is not None:
+            self._timer.start(self._throw, gevent.getcurrent())
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._timer is not None:
+            self._timer.stop()
+            self._timer.close()
+
+    def _throw(self, target: Any) -> None:
+        self._counts["interruptions"] += 1
+        target.throw(Interruption())
+
+
+# The server
+
+
+class Server:
+    """Echoes; its greenlets are interrupted as the clients' are, and some killed ones end connections with 1001."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.chance = random.Random(0)
+        self.counts: Counter[str] = Counter()
+        self.server = WebSocketServer(
+            ("127.0.0.1", 0),
+            self.echo,
+            backlog=1024,
+            compression=settings.compression,
+            close_timeout=30,
+            open_timeout=60,
+        )
+
+    def echo(self, ws: Any) -> None:
+        while True:
+            try:
+                with interrupted(self.chance, self.settings.interrupt, self.counts):
+                    message = ws.recv()
+            except Interruption:
+                continue
+            except ConnectionClosed:
+                return
+            while True:
+                try:
+                    with interrupted(self.chance, self.settings.interrupt, self.counts):
+                        ws.send(message)
+                        message = None
+                    break
+                except Interruption:
+                    if message is None:
+                        break
+                except ConnectionClosed:
+                    return
+            self.counts["messages"] += 1
+
+
+class Holding(NamedTuple):
+    """What the process holds."""
+
+    rss: int
+    descriptors: int
+    greenlets: int
+    objects: int
+
+
+def holding() -> Holding:
+    gc.collect()
+    things = gc.get_objects()
+    greenlets = sum(isinstance(thing, gevent.Greenlet) and not thing.dead for thing in things)
+    with open("/proc/self/statm") as file:
+        rss = int(file.read().split()[1]) * resource.getpagesize()
+    return Holding(rss, len(os.listdir("/proc/self/fd")), greenlets, len(things))
+
+
+def watch_over(server: WebSocketServer, seconds: float) -> list[Holding]:
+    """Look at what is held every tenth of the time."""
+    seen = []
+    for number in range(10):
+        gevent.sleep(seconds / 10)
+        seen.append(holding())
+        now = seen[-1]
+        print(
+            f"{(number + 1) * seconds / 10:8.0f} s  {len(server.clients):6} connections  RSS {now.rss >> 10:8} KiB  "
+            f"{now.descriptors:6} descriptors  {now.greenlets:6} greenlets  {now.objects:8} objects",
+            flush=True,
+        )
+    return seen
+
+
+def violations(before: Holding, seen: list[Holding], after: Holding, settings: Settings) -> list[str]:
+    """What has grown and should not have."""
+    faults = []
+    if after.descriptors > before.descriptors:
+        faults.append(f"{after.descriptors - before.descriptors} descriptors are left")
+    if after.greenlets > before.greenlets:
+        faults.append(f"{after.greenlets - before.greenlets} greenlets are left")
+    if after.objects > before.objects + 2000:
+        faults.append(f"{after.objects - before.objects} objects are left")
+    middle, last = seen[len(seen) // 2], seen[-1]
+    allowed = 2**20 * max(1.0, settings.seconds / 3600) + 2048 * settings.connections
+    if settings.seconds >= 60 and last.rss - middle.rss > allowed:
+        faults.append(f"the resident memory has grown by {(last.rss - middle.rss) >> 10} KiB in the second half")
+    return faults
+
+
+def run(settings: Settings) -> int:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    logging.getLogger("geventws").setLevel(logging.CRITICAL)
+    made = Server(settings)
+    made.server.start()
+    url = f"ws://127.0.0.1:{made.server.address[1]}/"
+    connect(url).close()
+    gevent.sleep(0.1)
+    before = holding()
+    arguments = [sys.executable, __file__, "--clients", url, json.dumps(settings)]
+    processes = [Popen([*arguments, str(seed)], stdout=PIPE) for seed in range(settings.processes)]
+    seen = watch_over(made.server, settings.seconds)
+    reports = [json.loads(process.communicate(timeout=180)[0] or b"{}") for process in processes]
+    deadline = time.monotonic() + 35
+    while made.server.clients and time.monotonic() < deadline:
+        gevent.sleep(0.1)
+    for process in processes:
+        process.stdout.close()
+    counts: Counter[str] = Counter()
+    faults: list[str] = []
+    for process, report in zip(processes, reports, strict=True):
+        counts.update(report.get("counts", {}))
+        faults += report.get("faults", [f"a process of clients ended with {process.returncode}"])
+    del processes, process, report, reports
+    gevent.sleep(0.2)
+    after = holding()
+    faults += violations(before, seen, after, settings)
+    made.server.stop()
+    print(f"\n{settings.seconds:.0f} s, {settings.connections} connections at once, compression: {settings.compression}")
+    for name in ("connections", "messages", "stalls", "interruptions", "left without a word"):
+        print(f"{name:20} {counts[name]:12}")
+    print(f"{'server interruptions':20} {made.counts['interruptions']:12}")
+    print(f"before {before}\nafter  {after}")
+    for fault in faults:
+        print(f"VIOLATION: {fault}")
+    print("failed" if faults or not counts["messages"] else "nothing lost, nothing left")
+    return 1 if faults or not counts["messages"] else 0
+
+
+def main() -> int:
+    if sys.argv[1:2] == ["--clients"]:
+        url, settings, seed = sys.argv[2:]
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        Clients(url, Settings(*json.loads(settings)), int(seed)).run()
+        return 0
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--connections", type=int, default=1000)
+    parser.add_argument("--processes", type=int, default=2, help="of clients")
+    parser.add_argument("--rate", type=float, default=2.0, help="messages a second of each connection")
+    parser.add_argument("--churn", type=float, default=0.05, help="how often each connection leaves, a second")
+    parser.add_argument("--stall", type=float, default=0.002, help="the chance of a stall at each message")
+    parser.add_argument("--interrupt", type=float, default=0.05, help="the chance of an interruption at each call")
+    parser.add_argument("--compression", action="store_true")
+    given = parser.parse_args()
+    return run(
+        Settings(
+            given.minutes * 60,
+            given.connections,
+            given.processes,
+            given.rate,
+            given.churn,
+            given.stall,
+            given.interrupt,
+            given.compression,
+        )
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
