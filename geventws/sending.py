@@ -400,7 +400,7 @@ class SendingConnection(Connection):
         self._raise_closed()
 
     def _raise_closed(self) -> NoReturn:
-        """Raise what tells of the end. A program that goes on all the same must not keep everybody else from running."""
+        """Raise what tells of the end. A program that goes on all the same must not keep the others from running."""
         if now() - self._shared.ran_at > YIELD_AFTER and getcurrent() is not self._hub:
             let_hub_run()
             self._shared.ran_at = now()

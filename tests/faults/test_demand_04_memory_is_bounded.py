@@ -77,7 +77,7 @@ INPUTS = {
 @pytest.mark.parametrize("what", INPUTS)
 def test_of_a_message_that_never_ends(connected, what):
     data, piece = INPUTS[what]
-    ws, client = connected()
+    _ws, client = connected()
     with memory() as seen:
         send(client, data, piece)
         let_hub_run()

@@ -98,7 +98,7 @@ def test_a_bomb_does_not_hold_the_hub(bombed):
 
 
 def test_a_bomb_in_one_frame_is_refused_by_its_length(make_pair):
-    ws, peer = make_pair(deflate=Parameters(), max_size=1000)
+    _ws, peer = make_pair(deflate=Parameters(), max_size=1000)
     peer.send_bytes(peer.frame(BINARY, b"x", rsv=RSV1, length=5000))
     assert peer.read_close()[0] == 1009
     peer.half_close()
@@ -107,7 +107,7 @@ def test_a_bomb_in_one_frame_is_refused_by_its_length(make_pair):
 @pytest.mark.parametrize("opcode", [TEXT, BINARY, PING, CONTINUATION])
 @pytest.mark.parametrize("rsv", [1, 2, 4, 7])
 def test_rsv_bits_that_were_not_negotiated_are_a_protocol_error(make_pair, opcode, rsv):
-    ws, peer = make_pair()
+    _ws, peer = make_pair()
     peer.send_bytes(peer.frame(opcode, b"", rsv=rsv))
     assert peer.read_close()[0] == 1002
     peer.half_close()
@@ -144,7 +144,7 @@ def test_bad_parameters_are_refused_before_zlib_sees_them(serving, offer, monkey
 def test_what_zlib_cannot_read_fails_that_connection_only(make_pair, serving, data):
     server = serving.start(echo)
     other = serving.open(server)
-    ws, peer = make_pair(deflate=Parameters())
+    _ws, peer = make_pair(deflate=Parameters())
     peer.send(BINARY, data, rsv=RSV1)
     peer.send(BINARY, data, rsv=RSV1)
     assert peer.read_close()[0] in (1002, 1007)

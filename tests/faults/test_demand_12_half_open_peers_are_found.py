@@ -80,7 +80,7 @@ def in_iteration(ws):
 
 @pytest.mark.parametrize("doing", [in_recv, in_send, in_iteration])
 def test_by_a_program_that_waits(make_pair, doing):
-    ws, peer = make_pair(buffers=4096, **BEATS)
+    ws, _peer = make_pair(buffers=4096, **BEATS)
     with stopwatch() as watch:
         error = doing(ws).fault(10)
     assert isinstance(error, ConnectionClosedError)
@@ -90,7 +90,7 @@ def test_by_a_program_that_waits(make_pair, doing):
 
 
 def test_by_a_program_that_does_something_else(make_pair):
-    ws, peer = make_pair(**BEATS)
+    ws, _peer = make_pair(**BEATS)
     with stopwatch() as watch:
         ws.wait_closed(10)
     assert DUE * 0.9 <= watch.seconds <= DUE * 1.1 + LATE
@@ -98,7 +98,7 @@ def test_by_a_program_that_does_something_else(make_pair):
 
 def test_by_a_program_that_has_paused(make_pair):
     """It cannot see a pong then, but whether anything is taken of what it has to say."""
-    ws, peer = make_pair(buffers=4096, **BEATS)
+    ws, _peer = make_pair(buffers=4096, **BEATS)
     ws.pause()
     sending = in_send(ws)
     with stopwatch() as watch:
@@ -136,7 +136,7 @@ def test_a_ping_is_asked_for_while_a_long_send_waits(make_pair):
 
 
 def test_a_send_that_is_stuck_has_a_timeout_of_its_own(make_pair):
-    ws, peer = make_pair(buffers=4096, ping_interval=None, send_timeout=0.05)
+    ws, _peer = make_pair(buffers=4096, ping_interval=None, send_timeout=0.05)
     sending = in_send(ws)
     assert isinstance(sending.fault(), TimeoutError)
     assert ws.state is State.OPEN

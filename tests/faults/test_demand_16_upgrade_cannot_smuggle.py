@@ -137,7 +137,7 @@ def test_nothing_is_read_as_http_after_the_handler_has_returned(serving):
 def test_the_outcome_is_the_same_however_the_bytes_are_split(body):
     from geventws.exceptions import HandshakeError
 
-    fields, data = BODIES[body]
+    fields, _data = BODIES[body]
 
     def parse(pieces):
         parser = RequestParser()

@@ -133,7 +133,7 @@ def test_messages_that_are_there_can_be_received(make_pair, in_hub):
 
 @pytest.mark.parametrize("call", ["send", "ping", "pong"])
 def test_on_a_connection_that_has_ended(make_pair, in_hub, call):
-    ws, peer = make_pair()
+    ws, _peer = make_pair()
     ws.terminate()
     let_hub_run()
     assert isinstance(in_hub(lambda: CALLS[call](ws)).error, ConnectionClosed)

@@ -150,23 +150,21 @@ class Model:
         self.sent = {"client": {}, "server": {}}
         self.received = {"client": [], "server": []}
         self.tasks = []
-        self.interfered = 0
+        self.interfered = self.interrupted = 0
 
     def send(self, end, sender):
         """Send on; a send that raised may have sent the message or not, any other has."""
         number = 0
         while True:
             message = numbered(number, self.chance.choice([16, 200, 5000, 70_000]), sender)
-            sure = False
+            self.sent[end][sender, number] = False
             try:
                 self.ends[end].send(message)
-                sure = True
+                self.sent[end][sender, number] = True
             except ConnectionClosed:
                 return
             except BaseException:  # noqa: BLE001 (what is thrown in is the point)
-                pass
-            finally:
-                self.sent[end][sender, number] = sure
+                self.interrupted += 1
             number += 1
             gevent.sleep(0)
 
@@ -177,7 +175,7 @@ class Model:
             except ConnectionClosed:
                 return
             except BaseException:  # noqa: BLE001
-                pass
+                self.interrupted += 1
 
     def interfere(self, steps):
         for _ in range(steps):
@@ -226,6 +224,7 @@ def test_a_random_scheduler_breaks_no_promise(make_link, open_websocket, seed):
     model = run_model(client, server, seed, 150)
     DONE["unexpected switches and throws"] += model.interfered
     assert model.interfered > 10
+    assert model.interrupted > 0
     for mine, other in (("client", "server"), ("server", "client")):
         seen = [identify(message) for message in model.received[other]]
         for sender in range(3):

@@ -277,9 +277,14 @@ def violations(before: Holding, seen: list[Holding], after: Holding, settings: S
     return faults
 
 
-def run(settings: Settings) -> int:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+def raise_limit() -> None:
+    """Allow as many descriptors as the system does."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def run(settings: Settings) -> int:
+    raise_limit()
     logging.getLogger("geventws").setLevel(logging.CRITICAL)
     made = Server(settings)
     made.server.start()
@@ -306,7 +311,8 @@ def run(settings: Settings) -> int:
     after = holding()
     faults += violations(before, seen, after, settings)
     made.server.stop()
-    print(f"\n{settings.seconds:.0f} s, {settings.connections} connections at once, compression: {settings.compression}")
+    compression = "with compression" if settings.compression else "without compression"
+    print(f"\n{settings.seconds:.0f} s, {settings.connections} connections at once, {compression}")
     for name in ("connections", "messages", "stalls", "interruptions", "left without a word"):
         print(f"{name:20} {counts[name]:12}")
     print(f"{'server interruptions':20} {made.counts['interruptions']:12}")
@@ -320,8 +326,7 @@ def run(settings: Settings) -> int:
 def main() -> int:
     if sys.argv[1:2] == ["--clients"]:
         url, settings, seed = sys.argv[2:]
-        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        raise_limit()
         Clients(url, Settings(*json.loads(settings)), int(seed)).run()
         return 0
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
