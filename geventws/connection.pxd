@@ -55,6 +55,7 @@ cdef class Connection(Owner):
     cdef bint _lingering
     cdef bint _yielding
     cdef bint _offloaded
+    cdef bint _rests
     cdef object _pulse
 
     @cython.locals(events=list)

@@ -88,6 +88,7 @@ class Connection(Owner):
         "_protocol",
         "_pulse",
         "_reader",
+        "_rests",
         "_send_timeout",
         "_senders",
         "_settings",
@@ -172,6 +173,7 @@ class Connection(Owner):
         self._lingering = False
         self._yielding = False
         self._offloaded = False
+        self._rests = False
         self._transport = Transport(sock, self, common.hub, common.buffer, common.gathering)
         self._pulse = (
             None
@@ -234,15 +236,30 @@ class Connection(Owner):
             self._transport.flush()
 
     def _update_reading(self) -> None:
-        """Read unless the caller paused or parsing is suspended; start the job for which it is."""
+        """Read unless the caller paused or parsing is suspended; start the job for which it is, or let it rest."""
         protocol = self._protocol
         if self._paused or protocol.is_suspended():
             self._transport.stop_reading()
             if protocol.job is not None and not self._offloaded and not self._transport.closed:
                 self._offloaded = True
                 self._shared.offload(self._settings.concurrency_limit).submit(protocol.job, self._job_done)
+            if protocol.resting and not self._paused and not self._rests:
+                self._rest()
         else:
             self._transport.start_reading()
+
+    def _rest(self) -> None:
+        """Let the hub look at all other descriptors first; a callback would come before them."""
+        self._rests = True
+        timer: Any = self._hub.loop.timer(SHORTEST_TIMER)
+        timer.start(self._rested, timer)
+
+    def _rested(self, timer: Any) -> None:
+        timer.stop()
+        timer.close()
+        self._rests = False
+        if self._protocol.resting and not self._paused:
+            self._read_on()
 
     def _job_done(self, result: bytes | BaseException) -> None:
         self._offloaded = False
@@ -381,11 +398,12 @@ class Connection(Owner):
         self._hub.loop.run_callback(self._wake_senders)
         if self._protocol.has_tail and self._protocol.job is None:
             # The peer's close frame may stand behind more messages than are held otherwise.
-            self._hub.loop.run_callback(self._read_to_close)
+            self._hub.loop.run_callback(self._read_on)
         elif not self._is_finished():
             self._update_reading()
 
-    def _read_to_close(self) -> None:
+    def _read_on(self) -> None:
+        """In the hub: go on with what was received but not looked at."""
         if self._transport.closed:
             return
         self._handle(self._protocol.go_on())

@@ -5,6 +5,7 @@ from geventws.kernels cimport encode_frame, encode_header, mask, to_bytes, to_st
 
 cdef Py_ssize_t _HELD_LIMIT
 cdef Py_ssize_t _TAKEN_LIMIT
+cdef int _REST_AFTER
 cdef int _FIN
 cdef int _RSV1
 cdef int _RSV2_RSV3
@@ -21,6 +22,7 @@ cdef class Protocol:
     cdef public bint streaming
     cdef public bint as_stream
     cdef public bint report_control
+    cdef public bint resting
     cdef public object job
     cdef public object error
     cdef public object close_rcvd
@@ -59,7 +61,7 @@ cdef class Protocol:
     cpdef list receive(self, bytearray data, Py_ssize_t size)
     @cython.locals(messages=list)
     cpdef object take(self)
-    @cython.locals(first=int, start=Py_ssize_t, stop=Py_ssize_t, whole=bint, header=FrameHeader)
+    @cython.locals(first=int, start=Py_ssize_t, stop=Py_ssize_t, whole=bint, slow=int, header=FrameHeader)
     cdef Py_ssize_t _walk(self, bytearray data, Py_ssize_t offset, Py_ssize_t end, list events) except -1
     cdef Py_ssize_t _look_at(self, bytearray data, Py_ssize_t offset, Py_ssize_t end, list events) except -1
     cpdef list go_on(self)

@@ -9,6 +9,8 @@ What always holds:
   once. Only the beginning of a frame header or of a control frame is kept, 139 bytes at most.
 - Memory is bounded by bytes held. A length is compared before a payload byte is kept, nothing is allocated from an
   announced length, and parsing is suspended while the messages that nobody has taken weigh more than `HELD_LIMIT`.
+- Frames that bring little, such as pings and empty fragments, are read a bounded number at once: then parsing rests
+  until the caller goes on, so that a read that is full of them does not hold the hub.
 - Inflating is bounded: what would hold the hub for long is left to the caller as a `job`, and parsing is suspended
   until its result is given back.
 """
@@ -34,10 +36,13 @@ INLINE_INFLATE = 262144
 JOB_INFLATE = 16777216
 """How many bytes one job inflates at the most."""
 _READ_COST = 1024
+REST_AFTER = 2048
+"""Parsing rests after so many control frames and fragments."""
 _TAKEN_LIMIT = 256
 """After so many taken messages the list of them is made shorter, where it is never empty."""
 _NO_LIMIT = 1 << 62
 _HELD_LIMIT = HELD_LIMIT
+_REST_AFTER = REST_AFTER
 _FIN = FIN
 _RSV1 = RSV1
 _RSV2_RSV3 = RSV2_RSV3
@@ -52,7 +57,8 @@ class Protocol:
     ``report_control`` puts the received pings and pongs among them, in their order. ``streaming`` makes the present or
     next message come as `Fragment` items. ``as_stream`` makes all messages come so, for one who reads them as a stream
     and could not tell that some are missing: none is dropped, not even after our close frame.
-    ``messages_received`` and ``payload_received`` count whole messages and their uncompressed bytes.
+    ``messages_received`` and ``payload_received`` count whole messages and their uncompressed bytes. ``resting`` says
+    that `go_on` is to be called at the hub's next turn.
     """
 
     __slots__ = (
@@ -94,6 +100,7 @@ class Protocol:
         "payload_received",
         "rcvd_then_sent",
         "report_control",
+        "resting",
         "state",
         "streaming",
         "taken",
@@ -120,6 +127,7 @@ class Protocol:
         self.streaming = False
         self.as_stream = False
         self.report_control = False
+        self.resting = False
         self.job: Callable[[], bytes] | None = None
         self.error: ProtocolError | None = None
         self.close_rcvd: CloseFrame | None = None
@@ -159,8 +167,12 @@ class Protocol:
     # Receiving
 
     def is_suspended(self) -> bool:
-        """Whether `receive` makes no progress until messages are taken or the job is finished."""
-        return self.job is not None or (self.held > _HELD_LIMIT and (self.close_sent is None or self.as_stream))
+        """Whether `receive` makes no progress until messages are taken, the job is finished, or it has rested."""
+        return (
+            self.job is not None
+            or self.resting
+            or (self.held > _HELD_LIMIT and (self.close_sent is None or self.as_stream))
+        )
 
     @property
     def has_tail(self) -> bool:
@@ -188,6 +200,7 @@ class Protocol:
     def go_on(self) -> list[Event]:
         """Go on after a suspension with what was received before it."""
         events: list[Event] = []
+        self.resting = False
         if not self._is_over():
             tail = self._tail
             self._tail_start = self._look_at(tail, self._tail_start, len(tail), events)
@@ -267,6 +280,7 @@ class Protocol:
         """Go through the frames in ``data`` from the offset on; returns how far it came, which is the end where nothing
         that follows makes a difference."""
         header = self._header
+        slow = 0
         while offset < end and not self.is_suspended():
             if self._remaining:
                 offset = self._read_payload(data, offset, end)
@@ -292,6 +306,8 @@ class Protocol:
                 if self.close_rcvd is not None:
                     return end
                 offset = stop
+                slow += 1
+                self.resting = slow >= _REST_AFTER
                 continue
             if (
                 whole
@@ -306,6 +322,8 @@ class Protocol:
                 continue
             self._begin_frame(header)
             offset = start
+            slow += 1
+            self.resting = slow >= _REST_AFTER
             if not header.length:
                 self._payload(data, start, start)
         return offset

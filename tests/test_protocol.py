@@ -14,7 +14,7 @@ from geventws.deflate import Parameters, PerMessageDeflate
 from geventws.events import Fragment, Ping, Pong, State
 from geventws.exceptions import ProtocolError, Violation
 from geventws.frames import FIN, RSV1, CloseFrame, Opcode, Side
-from geventws.protocol import HELD_LIMIT, INLINE_INFLATE, JOB_INFLATE, Protocol
+from geventws.protocol import HELD_LIMIT, INLINE_INFLATE, JOB_INFLATE, REST_AFTER, Protocol
 
 KEY = b"\x01\x02\x03\x04"
 
@@ -626,3 +626,29 @@ def test_a_message_that_breaks_a_rule_is_not_counted():
     protocol = new()
     receive(protocol, frame(FIN | Opcode.TEXT, b"\xff"))
     assert (protocol.messages_received, protocol.payload_received) == (0, 0)
+
+
+@pytest.mark.parametrize("first", [FIN | Opcode.PING, FIN | Opcode.PONG, Opcode.CONTINUATION])
+def test_parsing_rests_after_many_frames_that_bring_little(first):
+    protocol = new()
+    data = frame(Opcode.BINARY, b"begun") + frame(first) * 2 * REST_AFTER + frame(FIN, b" and ended")
+    data = bytearray(data)
+    events = protocol.receive(data, len(data))
+    assert protocol.resting
+    assert protocol.is_suspended()
+    while protocol.resting:
+        assert protocol.messages == []
+        more = protocol.go_on()
+        assert len(more) <= REST_AFTER
+        events += more
+    assert drain(protocol) == [b"begun and ended"]
+    assert len(events) == (0 if first == Opcode.CONTINUATION else 2 * REST_AFTER)
+
+
+def test_a_rest_at_the_very_end_of_what_was_received_ends_too():
+    protocol = new()
+    data = bytearray(frame(FIN | Opcode.PONG) * REST_AFTER)
+    assert len(protocol.receive(data, len(data))) == REST_AFTER
+    assert protocol.go_on() == []
+    assert not protocol.is_suspended()
+    assert receive(protocol, frame(FIN | Opcode.PING)) == [Ping(b"")]

@@ -13,6 +13,7 @@ import pytest
 from broken import BIG, MIDDLE, SMALL, judge, parts, read_all, send_after
 from tools.faults import ERRORS, attempt, thrown_later
 from tools.numbered import numbered, numbers
+from tools.scale import times
 from tools.tasks import start
 
 from geventws.deflate import Parameters
@@ -71,7 +72,7 @@ def test_at_random_moments_with_a_slow_reader(make_pair):
     ws, peer = make_pair(buffers=4096)
     reading = start(read_all, peer)
     whole, broken = set(), 0
-    for number in range(60):
+    for number in range(times(60)):
         message = numbered(number, chance.choice([SMALL, MIDDLE, BIG]))
         error = ERRORS[number % len(ERRORS)]()
         try:

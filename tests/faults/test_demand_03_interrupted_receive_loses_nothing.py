@@ -9,13 +9,14 @@ import gevent
 import pytest
 from tools.faults import ERRORS, attempt, thrown_later
 from tools.numbered import numbered, numbers
+from tools.scale import times
 from tools.tasks import start
 from tools.timing import let_hub_run
 from tools.wire import BINARY, CONTINUATION, PING, RSV1, split_at
 
 from geventws.deflate import Parameters
 
-COUNT = 150
+COUNT = times(150)
 
 
 def stream_of(peer, count, compressed):

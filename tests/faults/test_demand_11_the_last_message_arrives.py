@@ -13,6 +13,7 @@ from itertools import count
 import gevent
 import pytest
 from tools.numbered import identify, numbered, numbers
+from tools.scale import DONE, times
 from tools.tasks import start, start_waiting
 from tools.timing import let_hub_run, wait_until
 from tools.wire import BINARY, CLOSE, PING, PONG, RSV1, close_payload, split_at
@@ -349,7 +350,7 @@ def connect_both(make_link, open_websocket):
     ]
 
 
-RUNS = {"tcp": 60, "tls": 10, "unix": 30}
+RUNS = {"tcp": times(60), "tls": times(10), "unix": times(30)}
 
 
 class TestBothEnds:
@@ -368,6 +369,7 @@ class TestBothEnds:
             received, code = receiving.result()
             assert numbers(received) == list(range(amount))
             assert (code, mine.close_code) == (1000, 1000)
+        DONE["connections that were closed behind their last message"] += RUNS[transport]
 
     @COMPRESSION
     @pytest.mark.parametrize("closer", ["client", "server"])

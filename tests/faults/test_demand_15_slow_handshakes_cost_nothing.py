@@ -21,7 +21,7 @@ from geventws.client import connect
 from geventws.http11 import MAX_HEAD_LINES, MAX_HEAD_SIZE, RequestParser, ResponseParser
 from geventws.proxy import HTTPConnectAgent
 
-SLOW = times(200)
+SLOW = min(times(200), 2000)
 """How many clients dribble; each takes two descriptors here."""
 
 

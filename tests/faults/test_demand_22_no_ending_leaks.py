@@ -27,7 +27,7 @@ from geventws.client import connect
 from geventws.exceptions import ConnectionClosed, HandshakeError, ProxyError
 from geventws.proxy import HTTPConnectAgent
 
-CYCLES = times(25)
+CYCLES = 25 if SCALE == 1 else times(100)
 WARM_UP = 5
 
 

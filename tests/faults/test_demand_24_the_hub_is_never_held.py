@@ -1,6 +1,6 @@
 """The hub is never held for more than 10 ms by the library, however large a message is and however many there are.
 
-CPU time of the thread is what counts here. A slower machine than the one of the figures may scale them.
+CPU time of the thread is what counts here.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from tools.wire import BINARY, CONTINUATION, PING, TEXT
 import geventws
 from geventws.deflate import Parameters, PerMessageDeflate
 
-MS = float(os.environ.get("GEVENTWS_MS", "1")) / 1000
-LIMIT = 10 * MS if geventws.accelerated else 20 * MS
+MS = float(os.environ.get("GEVENTWS_MS", "1.5" if geventws.accelerated else "4")) / 1000
+"""A millisecond of the machine on which the figures were taken, with some room for a busy one."""
+LIMIT = 10 * MS
 MIB = 2**20
 
 
@@ -119,7 +120,7 @@ def test_by_a_flood(make_pair, flood, program):
     swallowing.join()
     if receiving is not None:
         receiving.join()
-    assert held.longest <= LIMIT * (1 if geventws.accelerated else 15)
+    assert held.longest <= LIMIT
 
 
 def test_a_quiet_connection_is_served_beside_a_flood(serving):
@@ -151,4 +152,4 @@ def test_a_quiet_connection_is_served_beside_a_flood(serving):
     for peer in loud:
         reset(peer.sock)
     turns.sort()
-    assert turns[-2] <= 3 * LIMIT * (1 if geventws.accelerated else 15)
+    assert turns[-2] <= 3 * LIMIT

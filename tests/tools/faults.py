@@ -12,6 +12,8 @@ import gevent
 import greenlet
 from gevent import get_hub
 
+from .scale import DONE
+
 ERRORS: tuple[Callable[[], BaseException], ...] = (
     gevent.Timeout,
     gevent.GreenletExit,
@@ -67,6 +69,7 @@ class SwitchFault:
         if self._away and self.switches == self.nth and not self.target.dead:
             assert self.error is not None
             self.thrown = True
+            DONE["errors thrown in at a switch"] += 1
             self.target.throw(self.error)
 
 
@@ -139,6 +142,7 @@ class LineFault:
             if self.lines == self.nth:
                 assert self.error is not None
                 self.place = f"{frame.f_code.co_name}:{frame.f_lineno}"
+                DONE["errors raised in front of a line"] += 1
                 raise self.error
         return self._line
 
@@ -166,8 +170,13 @@ def functions_of(cls: type) -> list[Callable[..., Any]]:
 @contextmanager
 def thrown_later(target: greenlet.greenlet, error: BaseException, seconds: float) -> Iterator[None]:
     """Throw the error into the target after so many seconds, unless the body has ended."""
+
+    def throw() -> None:
+        DONE["errors thrown in at a random moment"] += 1
+        target.throw(error)
+
     timer = get_hub().loop.timer(seconds)
-    timer.start(target.throw, error)
+    timer.start(throw)
     try:
         yield
     finally:
