@@ -145,7 +145,7 @@ class SendingConnection(Connection):
             message = message if copy is None else copy
         loop = self._hub.loop
         if loop is None:
-            self._raise_closed()
+            raise self._closed_error()  # in a thread that may have no hub
         result: Future[None] = Future()
         options = {"text": text, "compress": compress, "timeout": timeout}
         loop.run_callback_threadsafe(spawn, self._send_for, result, message, options)

@@ -176,7 +176,7 @@ class WebSocket(ReceivingConnection):
         else:
             self._protocol.stop_streaming()
             if self._protocol.close_sent is not None and self._protocol.job is None:
-                self._hub.loop.run_callback(self._read_to_close)
+                self._hub.loop.run_callback(self._read_on)
 
     # Counting
 
