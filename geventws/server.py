@@ -277,7 +277,7 @@ class WebSocketServer(Broadcaster, StreamServer):
         if self.started:
             self._serve(address, self._open, sock, address)
 
-    def _serve(self, address: Any, opening: Callable[..., WebSocket | None], *arguments: Any) -> None:
+    def _serve(self, address: Any, opening: Callable[..., WebSocket | None], *arguments: Any) -> BaseException | None:
         """Open a WebSocket, and run the handler where there is one."""
         me = gevent.getcurrent()
         self._connections[me] = None
@@ -288,11 +288,15 @@ class WebSocketServer(Broadcaster, StreamServer):
                 run_handler(self.handler, ws)
         except (Exception, Timeout):
             logger.error("the connection from %s failed", address, exc_info=True)
-        except GreenletExit:
-            pass  # gevent would keep it, and by its traceback the WebSocket, until the garbage collector comes
+        except GreenletExit as error:
+            # The greenlet keeps it as its value. With its traceback it would keep the WebSocket as well, and itself,
+            # until the garbage collector comes.
+            error.__traceback__ = None
+            return error
         finally:
             del self._connections[me]
             self._gone.set()
+        return None
 
     def _open(self, sock: Any, address: Any) -> WebSocket | None:
         """Read the request and answer it; None where no WebSocket comes of it."""

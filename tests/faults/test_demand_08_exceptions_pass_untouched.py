@@ -162,12 +162,10 @@ class TestSource:
 
     @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
     def test_what_catches_base_exceptions_raises_them_again(self, path):
-        """But for a kill in the server, where a connection's greenlet ends."""
-        ending = {"GreenletExit"} if path.name == "server.py" else set()
         swallowing = [
             handler.lineno
             for handler in handlers_of(path)
-            if names_of(handler) & ({"BaseException", "GreenletExit", "KeyboardInterrupt"} - ending)
+            if names_of(handler) & {"BaseException", "GreenletExit", "KeyboardInterrupt"}
             and not any(map(is_raise, ast.walk(handler)))
             and not self.hands_on(handler)
         ]
