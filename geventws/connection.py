@@ -497,6 +497,7 @@ class Connection(Owner):
 
     def _ended(self) -> None:
         """In the hub: everybody who waits for this connection goes on."""
+        self._shared.ran_at = now()
         if wants_end(self._options.metrics):
             self._shared.reports.add(report_closed, self)
         if self._closed_event is not None:

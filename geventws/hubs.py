@@ -24,8 +24,7 @@ _PAUSE = 0.0001
 HOLD = 0.008
 """For how long the hub is held at a stretch by writing to many, in seconds."""
 YIELD_AFTER = 0.005
-"""A greenlet that receives, or is told again and again that the connection has ended, lets the hub run when it has not
-done so for this long, in seconds."""
+"""A receiving greenlet lets the hub run when it has not done so for this long, in seconds, even if messages wait."""
 READ_SIZE = 262144
 """How many bytes are read at once at the most. Messages that are read whole are not copied together."""
 

@@ -36,6 +36,8 @@ INLINE_DEFLATE = 65536
 """Longer messages are compressed in gevent's threadpool, so that the hub is not held, in bytes."""
 _JOIN_LIMIT = 4096
 """Up to this payload, in bytes, a frame is made in one piece."""
+_SPINS_AFTER = 10 * YIELD_AFTER
+"""Who learns of the end so long after the hub has run, in seconds, may well be in a loop."""
 _utf8_decoder = getincrementaldecoder("utf-8")
 _OPEN = State.OPEN
 _CLOSED = State.CLOSED
@@ -401,7 +403,7 @@ class SendingConnection(Connection):
 
     def _raise_closed(self) -> NoReturn:
         """Raise what tells of the end. A program that goes on all the same must not keep the others from running."""
-        if now() - self._shared.ran_at > YIELD_AFTER and getcurrent() is not self._hub:
+        if now() - self._shared.ran_at > _SPINS_AFTER and getcurrent() is not self._hub:
             let_hub_run()
             self._shared.ran_at = now()
         raise self._closed_error()

@@ -272,10 +272,9 @@ class WebSocketServer(Broadcaster, StreamServer):
             sock.close()
             raise
 
-    def handle(self, sock: Any, address: Any) -> None:
-        """Serve one connection from its begin to its end, in its own greenlet."""
-        if self.started:
-            self._serve(address, self._open, sock, address)
+    def handle(self, sock: Any, address: Any) -> BaseException | None:
+        """Serve one connection from its begin to its end, in its own greenlet; gives what killed that."""
+        return self._serve(address, self._open, sock, address) if self.started else None
 
     def _serve(self, address: Any, opening: Callable[..., WebSocket | None], *arguments: Any) -> BaseException | None:
         """Open a WebSocket, and run the handler where there is one."""

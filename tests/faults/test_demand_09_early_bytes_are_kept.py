@@ -14,7 +14,7 @@ from tools import raw_http, wire
 from tools.checker import StreamChecker
 from tools.numbered import numbered, numbers
 from tools.tasks import start
-from tools.timing import let_hub_run
+from tools.timing import let_hub_run, wait_until
 from tools.wire import BINARY, CLOSE, CONTINUATION, PING, RSV1, TEXT
 
 from geventws.client import connect
@@ -147,6 +147,7 @@ def serve(way):
                 checker.feed(data)
         assert [frame.payload for frame in checker.frames if frame.opcode == wire.PONG] == [b"between"]
         assert checker.closed == (4000, "done")
+        wait_until(lambda: received)
         return received.pop()
 
     yield play

@@ -40,9 +40,11 @@ def slow_clients(serving):
 def dribble(socks, stop):
     head = raw_http.request("/" + "x" * 10_000)
     for index in range(len(head)):
-        for sock in socks:
+        for number, sock in enumerate(socks):
             if stop:
                 return
+            if number % 50 == 0:
+                gevent.sleep(0)
             with suppress(ConnectionError):
                 sock.send(head[index : index + 1])
         gevent.sleep(0)
