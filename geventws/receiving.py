@@ -188,6 +188,7 @@ class ReceivingConnection(SendingConnection):
                 raise TimeoutError(f"no message came within {timeout} s") from None
         finally:
             timer.close()
+            del timer  # whose traceback knows this frame
 
     def _poll(self) -> None:
         """Read what is there. This is not a turn of the hub, which a greenlet that polls must not keep from running."""

@@ -384,6 +384,7 @@ class SendingConnection(Connection):
                 raise TimeoutError(f"the peer did not take enough within {timeout} s") from None
         finally:
             timer.close()
+            del timer  # whose traceback knows this frame
 
     def _end_turn(self) -> None:
         self._turn = None

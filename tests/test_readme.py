@@ -123,7 +123,10 @@ def test_every_section_of_the_readme_is_found() -> None:
     assert all(len([block for block in blocks if is_server(block)]) <= 1 for blocks in SECTIONS.values())
 
 
-@pytest.mark.parametrize("page", [README, *(ROOT / "docs").glob("*.md")], ids=lambda page: page.name)
+PAGES = [README, ROOT / "SECURITY.md", *(ROOT / "docs").glob("*.md")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)]+)\)", text):

@@ -272,23 +272,24 @@ def test_memory_after_many_connections_is_what_it_was_before(serving):
     """What is reserved once, such as the ranges of a freelist, is so in the warming up."""
     server = serving.start(close_timeout=1)
 
+    def cycles(count):
+        for _ in range(count):
+            cycle()
+        wait_until(lambda: not server._connections)
+        let_hub_run()
+        gc.collect()
+
     def cycle():
         with connect(f"ws://127.0.0.1:{server.address[1]}/") as ws:
             ws.send(b"x" * 3000)
             ws.recv()
 
-    for _ in range(20):
-        cycle()
-    gc.collect()
+    cycles(20)
     tracemalloc.start()
     try:
-        cycle()
-        gc.collect()
+        cycles(5)
         before, _ = tracemalloc.get_traced_memory()
-        for _ in range(times(50)):
-            cycle()
-        let_hub_run()
-        gc.collect()
+        cycles(times(50))
         after, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -11,8 +11,8 @@ from tools import raw_http
 from tools.tasks import start
 from tools.timing import let_hub_run, wait_until
 
+from geventws.broadcast import broadcast
 from geventws.exceptions import ConnectionClosed
-from geventws.handlers import send_to_all
 from geventws.websocket import State, WebSocket
 
 
@@ -133,7 +133,7 @@ def test_clients_may_change_during_a_broadcast(serving):
             for other in list(server.clients)[:5]:
                 other.terminate()
             let_hub_run()
-    send_to_all(server.clients, "to all")
+    broadcast(server.clients, "to all")
     let_hub_run()
     assert len(server.clients) == 16
     assert late.read_message() == "to all"
