@@ -23,6 +23,7 @@ from tools.proxying import Listener
 from tools.scale import DONE, SCALE, times
 from tools.timing import let_hub_run, wait_until
 
+from geventws import accelerated
 from geventws.client import connect
 from geventws.exceptions import ConnectionClosed, HandshakeError, ProxyError
 from geventws.proxy import HTTPConnectAgent
@@ -293,6 +294,7 @@ def test_memory_after_many_connections_is_what_it_was_before(serving):
         after, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert after - before < 16384 + 64 * times(50)
+    caches = 16384 if accelerated else 131072  # what masks in plain Python keeps some patterns
+    assert after - before < caches + 64 * times(50)
 
 
