@@ -129,8 +129,9 @@ def test_clients_may_change_during_a_broadcast(serving):
     for number, ws in enumerate(server.clients):
         ws.send(str(number))
         if number == 5:
+            doomed = list(server.clients)[:5]
             late = serving.open(server)
-            for other in list(server.clients)[:5]:
+            for other in doomed:
                 other.terminate()
             let_hub_run()
     broadcast(server.clients, "to all")
