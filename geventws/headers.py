@@ -26,8 +26,8 @@ CONTROLS = frozenset(map(chr, (*range(0x20), 0x7F)))
 FORBIDDEN = CONTROLS - {"\t"}
 """What may stand in no value and no reason phrase (RFC 7230 section 3.2)."""
 
-_SECRET = ("authorization", "proxy-authorization")
-"""Whose values no repr shows."""
+SECRET = ("authorization", "cookie", "proxy-authorization", "set-cookie")
+"""Whose values no repr and no log shows."""
 
 _TOKEN = string.ascii_letters + string.digits + "!#$%&'*+-.^_`|~"
 
@@ -144,7 +144,7 @@ class Headers:
 
     def __repr__(self) -> str:
         """The fields, but for credentials, which may not come into logs."""
-        shown = [(name, "***" if key in _SECRET else value) for key, name, value in self._fields]
+        shown = [(name, "***" if key in SECRET else value) for key, name, value in self._fields]
         return f"Headers({shown})"
 
     def serialize(self) -> str:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import gevent
 
+from .headers import SECRET
+
 if TYPE_CHECKING:
     from .http11 import Request, Response
     from .metrics import Metrics
@@ -16,9 +18,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("geventws")
 handshakes = logging.getLogger("geventws.handshake")
-
-SECRET_HEADERS = ("authorization", "cookie", "proxy-authorization", "set-cookie")
-"""Headers whose values no log shows."""
 
 
 class Reports:
@@ -107,7 +106,7 @@ def show_head(mark: str, first_line: str, headers: Any) -> None:
     """Log a head at DEBUG, without what is nobody's business."""
     handshakes.debug("%s %s", mark, first_line)
     for name, value in headers.items():
-        handshakes.debug("%s %s: %s", mark, name, "[not shown]" if name.lower() in SECRET_HEADERS else value)
+        handshakes.debug("%s %s: %s", mark, name, "[not shown]" if name.lower() in SECRET else value)
 
 
 def show_request(mark: str, request: Request) -> None:
