@@ -238,13 +238,17 @@ def test_nothing_is_left(site, ending, caplog, monkeypatch):
     gc.collect()
     gc.disable()
     try:
-        snapshot, before = Snapshot(), kinds()
-        cycles(CYCLES)
-        alive = [ws for ws in site.seen if ws() is not None]
-        assert not alive, f"{len(alive)} of {len(site.seen)} WebSockets are alive"
-        site.seen.clear()
-        assert not snapshot.settle()
-        assert not grown(before, CYCLES)
+        for _ in range(3):  # what others fill once, such as caches, does not grow each time, as a leak does
+            snapshot, before = Snapshot(), kinds()
+            cycles(CYCLES)
+            alive = [ws for ws in site.seen if ws() is not None]
+            assert not alive, f"{len(alive)} of {len(site.seen)} WebSockets are alive"
+            site.seen.clear()
+            assert not snapshot.settle()
+            left = grown(before, CYCLES)
+            if not left:
+                break
+        assert not left
     finally:
         gc.enable()
     DONE["cycles of an ending"] += CYCLES

@@ -28,6 +28,7 @@ from geventws import WebSocket, connect
 FOLDER = Path(__file__).parents[2] / "build" / "documented"
 CLONES = [FOLDER / name for name in ("gevent-websocket", "simple-websocket", "flask-sock")]
 _RUN = str(Path(__file__).with_name("run_documented.py"))
+_SWITCHED = r' HTTP/1.1(\x1b\[0m)?" 101'  # Werkzeug writes in colours
 _QUIET = ("-W", "ignore")  # what the libraries warn of
 
 
@@ -50,7 +51,7 @@ def served(drop_in: str, file: Path, patched: bool = True) -> Iterator[str]:
     with Program(*_QUIET, *words) as server:
         lines = iter(server.line, "")
         yield next(line for line in lines if line.startswith("http://"))
-        log = list(takewhile(lambda line: not re.search(r' HTTP/1.1" 101', line), lines))
+        log = list(takewhile(lambda line: not re.search(_SWITCHED, line), lines))
         server.signal(signal.SIGTERM)
         _, output, errors = server.finish()
     assert "Traceback" not in "\n".join([*log, output, errors])

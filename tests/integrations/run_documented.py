@@ -46,6 +46,7 @@ WSGIServer.__init__ = listen
 WSGIServer.serve_forever = tell_and_serve
 serving.make_server = tell_and_make
 
+sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
 sys.stderr = sys.stdout
 os.chdir(Path(file).parent)
 sys.path.insert(0, os.getcwd())
