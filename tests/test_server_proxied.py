@@ -84,9 +84,7 @@ class Site:
         sock.sendall(raw_http.request(headers={name.replace("_", "-"): value for name, value in headers.items()}))
         response, rest = raw_http.read_response(sock)
         assert response.status == 101
-        peer = Peer(sock, client=True)
-        peer._frames += peer.checker.feed(rest)
-        return peer
+        return Peer(sock, client=True, head=rest)
 
     def end(self) -> None:
         for sock in self.sockets:
@@ -136,8 +134,7 @@ def test_header_request_and_first_frame_may_come_together(site: Site, header: by
     sock = site.dial()
     sock.sendall(header + raw_http.request() + wire.frame(wire.TEXT, b"I am", key=b"abcd"))
     response, rest = raw_http.read_response(sock)
-    peer = Peer(sock, client=True)
-    peer._frames += peer.checker.feed(rest)
+    peer = Peer(sock, client=True, head=rest)
     assert response.status == 101
     assert peer.read_message() == f"I am 192.0.2.1 {CLIENT}"
 

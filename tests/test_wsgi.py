@@ -98,9 +98,7 @@ class Site:
         """Read the 101."""
         response, rest = raw_http.read_response(sock)
         assert response.status == 101
-        peer = Peer(sock, client=True)
-        peer._frames += peer.checker.feed(rest)
-        return peer
+        return Peer(sock, client=True, head=rest)
 
     def wait_for_log(self, lines: int = 1) -> None:
         wait_until(lambda: len(self.log.lines) >= lines)

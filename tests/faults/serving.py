@@ -43,9 +43,7 @@ class Serving:
         sock.sendall(data)
         response, rest = raw_http.read_response(sock)
         assert response.status == 101, response
-        peer = Peer(sock, client=True)
-        peer._frames += peer.checker.feed(rest)
-        return peer
+        return Peer(sock, client=True, head=rest)
 
     def end(self) -> None:
         for sock in self._sockets:

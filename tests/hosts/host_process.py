@@ -148,9 +148,7 @@ class Host:
         """Read the 101."""
         response, rest = raw_http.read_response(sock, timeout=10)
         assert (response.status, response.headers["Sec-WebSocket-Accept"]) == (101, raw_http.ACCEPT)
-        peer = Peer(sock, client=True, deflate=deflate, timeout=10)
-        peer._frames += peer.checker.feed(rest)
-        return peer
+        return Peer(sock, client=True, deflate=deflate, timeout=10, head=rest)
 
     def hang_up(self) -> None:
         for sock in self._sockets:

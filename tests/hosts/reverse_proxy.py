@@ -113,9 +113,7 @@ class ReverseProxy:
     def open(self, path: str, more: bytes = b"", headers: dict[str, str | None] | None = None) -> Peer:
         response, rest, sock = self._exchange(raw_http.request(path, {"Host": self.place, **(headers or {})}) + more)
         assert (response.status, response.headers["Sec-WebSocket-Accept"]) == (101, raw_http.ACCEPT), self.log
-        peer = Peer(sock, client=True, timeout=10)
-        peer._frames += peer.checker.feed(rest)
-        return peer
+        return Peer(sock, client=True, timeout=10, head=rest)
 
     def _exchange(self, data: bytes) -> tuple[Any, bytes, Any]:
         sock = socket.create_connection(self.address)

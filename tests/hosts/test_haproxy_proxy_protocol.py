@@ -60,8 +60,7 @@ def opened(proxy: ReverseProxy, client_context: Any) -> tuple[Peer, Any]:
     sock.sendall(raw_http.request())
     response, rest = raw_http.read_response(sock, timeout=10)
     assert response.status == 101, proxy.log
-    peer = Peer(sock, client=True, timeout=10)
-    peer._frames += peer.checker.feed(rest)
+    peer = Peer(sock, client=True, timeout=10, head=rest)
     return peer, address
 
 

@@ -94,8 +94,7 @@ class Site:
     def open(self, data: bytes) -> tuple[Response, Peer]:
         response, rest, sock = self.ask(data)
         assert response.status == 101, response
-        peer = Peer(sock, client=True)
-        peer._frames += peer.checker.feed(rest)
+        peer = Peer(sock, client=True, head=rest)
         return response, peer
 
     def end(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 from typing import Any, NamedTuple
 
-from .wire import BINARY, CLOSE, CONTINUATION, PING, PONG, RSV1, TEXT, Frame, xor
+from .wire import BINARY, CLOSE, CONTINUATION, PING, PONG, RSV1, TEXT, Frame, take_frame
 
 _CLOSE_CODES = {1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014}
 
@@ -70,29 +70,19 @@ class StreamChecker:
         buffer = self._buffer
         if len(buffer) < 2:
             return None
-        first, second = buffer[0], buffer[1]
-        self._judge_head(first, second)
-        size, length = 2, second & 0x7F
-        if length > 125:
-            size, shortest = (4, 126) if length == 126 else (10, 0x10000)
-            if len(buffer) < size:
-                return None
-            length = int.from_bytes(buffer[2:size], "big")
+        self._judge_head(buffer[0], buffer[1])
+        self._judge_length(buffer[1] & 0x7F)
+        return take_frame(buffer)
+
+    def _judge_length(self, length: int) -> None:
+        """As soon as all of an extended length is there."""
+        if length < 126:
+            return
+        size, shortest = (4, 126) if length == 126 else (10, 0x10000)
+        if len(self._buffer) >= size:
+            length = int.from_bytes(self._buffer[2:size], "big")
             self._require(length >= shortest, f"the length {length} is not in its shortest form")
             self._require(length < 1 << 63, f"the length {length} is too large")
-        key = bytes(buffer[size : size + 4]) if self.masked else None
-        size += 4 if self.masked else 0
-        if len(buffer) < size + length:
-            return None
-        payload = bytes(memoryview(buffer)[size : size + length])
-        del buffer[: size + length]
-        return Frame(
-            opcode=first & 0x0F,
-            payload=payload if key is None else xor(payload, key),
-            fin=bool(first & 0x80),
-            rsv=first >> 4 & 7,
-            key=key,
-        )
 
     def _judge_head(self, first: int, second: int) -> None:
         opcode, rsv = first & 0x0F, first >> 4 & 7

@@ -13,13 +13,17 @@ from .wire import Frame
 class Peer(ScriptedPeer):
     """One end of a connection whose other end is under test.
 
-    What arrives goes through a `StreamChecker`, so each test also checks the stream.
+    What arrives goes through a `StreamChecker`, so each test also checks the stream. ``head`` has come already, behind
+    the head of the opening handshake.
     """
 
-    def __init__(self, sock: Any, *, client: bool, deflate: Deflate | None = None, timeout: float = 5) -> None:
+    def __init__(
+        self, sock: Any, *, client: bool, deflate: Deflate | None = None, timeout: float = 5, head: bytes = b""
+    ) -> None:
         super().__init__(sock, client=client, timeout=timeout)
         self.checker = StreamChecker(masked=not client, deflate=deflate)
         self._messages_read = 0
+        self._frames += self._look_at(head)
 
     def read_message(self) -> str | bytes:
         """The next whole message, inflated; frames are not left behind for `read_frame`."""

@@ -43,8 +43,7 @@ class Site:
         sock.sendall(data)
         response, rest = raw_http.read_response(sock)
         assert response.status == 101, response
-        peer = Peer(sock, client=True)
-        peer._frames += peer.checker.feed(rest)
+        peer = Peer(sock, client=True, head=rest)
         return response, peer
 
     def end(self) -> None:

@@ -22,6 +22,7 @@ from geventws.testing.wire import (
     close_payload,
     frame,
     random_key,
+    take_frame,
     xor,
 )
 
@@ -42,6 +43,7 @@ __all__ = [
     "random_key",
     "split_at",
     "splits",
+    "take_frame",
     "xor",
 ]
 
