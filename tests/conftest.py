@@ -15,6 +15,7 @@ from tools.endpoint import make_peer, make_websocket
 from tools.leaks import Snapshot, kill_greenlets
 from tools.links import TRANSPORTS, tcp_pair, tls_pair, unix_pair
 from tools.peer import Peer
+from tools.proxying import Listener
 
 OUTCOME = pytest.StashKey[bool]()
 
@@ -176,3 +177,17 @@ def make_pair(make_link: LinkMaker, open_websocket: Callable[..., Any], role: st
 def pair(make_pair: PairMaker) -> tuple[Any, Peer]:
     """A WebSocket under test with default options, and its scripted peer."""
     return make_pair()
+
+
+@pytest.fixture
+def listen() -> Iterator[Callable[..., int]]:
+    """Starts a `Listener` and returns its port."""
+    listeners: list[Listener] = []
+
+    def begin(play: Callable[[Any], object], **options: Any) -> int:
+        listeners.append(Listener(play, **options))
+        return listeners[-1].port
+
+    yield begin
+    for listener in listeners:
+        listener.stop()

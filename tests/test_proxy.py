@@ -49,20 +49,6 @@ def hang(sock: Any) -> None:
 
 
 @pytest.fixture
-def listen() -> Iterator[Listen]:
-    """Starts a `Listener` and returns its port."""
-    listeners: list[Listener] = []
-
-    def begin(play: Callable[[Any], object], **options: Any) -> int:
-        listeners.append(Listener(play, **options))
-        return listeners[-1].port
-
-    yield begin
-    for listener in listeners:
-        listener.stop()
-
-
-@pytest.fixture
 def echo_url() -> Iterator[str]:
     with WebSocketServer(("127.0.0.1", 0), echo) as server:
         server.start()

@@ -6,7 +6,7 @@ import socket as std_socket
 import ssl as std_ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import gevent
@@ -16,7 +16,6 @@ from tools import certificates
 from tools.proxying import (
     ESTABLISHED,
     GRANTED_4,
-    Listener,
     read_request,
     read_socks4,
     read_socks5_methods,
@@ -33,20 +32,6 @@ Listen = Callable[..., int]
 DEADLINE = 0.1
 LATER = 0.4
 """Where the steps before must be over by then, on a busy machine too."""
-
-
-@pytest.fixture
-def listen() -> Iterator[Listen]:
-    """Starts a `Listener` and returns its port."""
-    listeners: list[Listener] = []
-
-    def begin(play: Callable[[Any], object], **options: Any) -> int:
-        listeners.append(Listener(play, **options))
-        return listeners[-1].port
-
-    yield begin
-    for listener in listeners:
-        listener.stop()
 
 
 # The deadline

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import gevent
@@ -13,7 +13,6 @@ from tools.links import reset
 from tools.proxying import (
     GRANTED_4,
     GRANTED_5,
-    Listener,
     read_exactly,
     read_socks4,
     read_socks5_credentials,
@@ -31,20 +30,6 @@ from geventws.exceptions import ProxyError
 from geventws.proxy import SOCKSAgent
 
 Listen = Callable[[Callable[[Any], object]], int]
-
-
-@pytest.fixture
-def listen() -> Iterator[Listen]:
-    """Starts a `Listener` and returns its port."""
-    listeners: list[Listener] = []
-
-    def begin(play: Callable[[Any], object]) -> int:
-        listeners.append(Listener(play))
-        return listeners[-1].port
-
-    yield begin
-    for listener in listeners:
-        listener.stop()
 
 
 @pytest.fixture
