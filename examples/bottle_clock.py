@@ -18,7 +18,7 @@ from bottle import Bottle
 from gevent.pywsgi import WSGIServer
 
 from geventws import WebSocket, WebSocketApp
-from geventws.wsgi import close_websockets
+from geventws.wsgi import close_on_stop
 
 PAGE = """<!doctype html>
 <title>Clock</title>
@@ -46,16 +46,12 @@ def clock(ws: WebSocket) -> None:
 app.mount("/clock", WebSocketApp(clock))
 
 
-def stop(server: WSGIServer) -> None:
-    close_websockets(timeout=5)
-    server.stop()
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="A clock.")
     parser.add_argument("--port", type=int, default=8000)
     server = WSGIServer(("127.0.0.1", parser.parse_args().port), app, log=None)
+    close_on_stop(server, timeout=5)
     server.start()
     print(f"listening on http://127.0.0.1:{server.address[1]}", flush=True)
-    gevent.signal_handler(signal.SIGINT, stop, server)
+    gevent.signal_handler(signal.SIGINT, server.stop)
     server.serve_forever()

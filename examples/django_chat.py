@@ -25,7 +25,7 @@ from gevent.pywsgi import WSGIServer
 
 from geventws import WebSocket, broadcast
 from geventws.integrations.django import websocket
-from geventws.wsgi import WebSocketMiddleware, close_websockets
+from geventws.wsgi import WebSocketMiddleware, close_on_stop
 
 settings.configure(ALLOWED_HOSTS=["127.0.0.1"], ROOT_URLCONF=__name__, SECRET_KEY="not secret")
 django.setup()
@@ -52,16 +52,12 @@ urlpatterns: list[Any] = [path("", page), path("rooms/<room>", chat)]
 application = WebSocketMiddleware(get_wsgi_application())
 
 
-def stop(server: WSGIServer) -> None:
-    close_websockets(timeout=5)
-    server.stop()
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="A Django site with a chat.")
     parser.add_argument("--port", type=int, default=8000)
     server = WSGIServer(("127.0.0.1", parser.parse_args().port), application, log=None)
+    close_on_stop(server, timeout=5)
     server.start()
     print(f"listening on http://127.0.0.1:{server.address[1]}", flush=True)
-    gevent.signal_handler(signal.SIGINT, stop, server)
+    gevent.signal_handler(signal.SIGINT, server.stop)
     server.serve_forever()

@@ -23,7 +23,7 @@ from gevent.pywsgi import WSGIServer
 
 from geventws import Request, Response, WebSocket, broadcast
 from geventws.integrations.flask import Sock
-from geventws.wsgi import close_websockets
+from geventws.wsgi import close_on_stop
 
 app = Flask(__name__)
 app.secret_key = secrets.token_bytes(32)  # a real program keeps it, so that sessions outlive it
@@ -63,16 +63,12 @@ def chat(ws: WebSocket) -> None:
         broadcast(sock.clients(chat), f"{ws.request.user}: {message}")
 
 
-def stop(server: WSGIServer) -> None:
-    close_websockets(timeout=5)
-    server.stop()
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="A chat for users who have logged in.")
     parser.add_argument("--port", type=int, default=8000)
     server = WSGIServer(("127.0.0.1", parser.parse_args().port), app, log=None)
+    close_on_stop(server, timeout=5)
     server.start()
     print(f"listening on http://127.0.0.1:{server.address[1]}", flush=True)
-    gevent.signal_handler(signal.SIGINT, stop, server)
+    gevent.signal_handler(signal.SIGINT, server.stop)
     server.serve_forever()

@@ -22,7 +22,7 @@ import gevent
 from gevent.pywsgi import WSGIServer
 
 from geventws import WebSocket, WebSocketApp, upgrade
-from geventws.wsgi import close_websockets
+from geventws.wsgi import close_on_stop
 
 
 def echo(ws: WebSocket) -> None:
@@ -47,16 +47,12 @@ def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]
     return [b"WebSockets live here too\n" if found else b"nothing is here\n"]
 
 
-def stop(server: WSGIServer) -> None:
-    close_websockets(timeout=5)
-    server.stop()
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Several WebSockets and a site on one HTTP server.")
     parser.add_argument("--port", type=int, default=8000)
     server = WSGIServer(("127.0.0.1", parser.parse_args().port), application, log=None)
+    close_on_stop(server, timeout=5)
     server.start()
     print(f"listening on http://127.0.0.1:{server.address[1]}", flush=True)
-    gevent.signal_handler(signal.SIGINT, stop, server)
+    gevent.signal_handler(signal.SIGINT, server.stop)
     server.serve_forever()
