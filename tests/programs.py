@@ -12,6 +12,16 @@ from gevent.subprocess import PIPE, Popen
 DEADLINE = 20
 
 
+def end_process(process: Any) -> None:
+    """Ask a process to end, and kill it where it has not within some seconds."""
+    process.terminate()
+    try:
+        process.wait(timeout=10)
+    finally:
+        process.kill()
+        process.wait()
+
+
 class Program:
     """A running program; a context manager that ends it."""
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from gevent import socket
 from gevent.subprocess import DEVNULL, Popen
+from programs import end_process
 from tools import raw_http
 from tools.checker import Deflate
 from tools.peer import Peer
@@ -101,12 +102,7 @@ class Host:
 
     def __exit__(self, *_: object) -> None:
         self.hang_up()
-        self._process.terminate()
-        try:
-            self._process.wait(timeout=10)
-        finally:
-            self._process.kill()
-            self._process.wait()
+        end_process(self._process)
 
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from gevent import socket
 from gevent.subprocess import DEVNULL, Popen
+from programs import end_process
 from tools import raw_http
 from tools.peer import Peer
 
@@ -85,12 +86,7 @@ class ReverseProxy:
 
     def __exit__(self, *_: object) -> None:
         self.hang_up()
-        self._process.terminate()
-        try:
-            self._process.wait(timeout=10)
-        finally:
-            self._process.kill()
-            self._process.wait()
+        end_process(self._process)
 
     def hang_up(self) -> None:
         for sock in self.sockets:
