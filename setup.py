@@ -6,8 +6,8 @@ import sys
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-MODULES = ("kernels", "frames", "messages", "protocol", "switching", "hubs", "transport", "connection", "sending")
-MODULES += ("receiving", "websocket", "broadcast")
+MODULES = ("kernels", "frames", "messages", "protocol", "switching", "heartbeat", "hubs", "transport", "connection")
+MODULES += ("sending", "receiving", "websocket", "broadcast")
 WITH_TWINS = ("kernels", "switching")
 """Written in Cython, with a twin of the same name in Python; the others are compiled as they are."""
 OPTIONS = ["-O3", "-g0"]

@@ -14,7 +14,7 @@ from .exceptions import HandshakeError
 from .heartbeat import SHORTEST_TIMER
 from .http11 import Request, RequestParser
 from .hubs import shared
-from .kernels import now, receive
+from .kernels import now, receive, to_bytes
 from .opening import HeadParser, request_timeout, too_late
 
 logger = logging.getLogger("geventws")
@@ -56,9 +56,15 @@ class Arrivals:
         return len(self._waiting)
 
     def add(self, sock: Any, address: Any) -> None:
-        """Wait for the request of a connection; the socket is non-blocking, and ours from now on."""
-        arrival = _Arrival(sock, address, self._loop.io(sock.fileno(), _READ), self._new_parser())
+        """Read the request of a connection; the socket is non-blocking, and ours from now on."""
+        arrival = _Arrival(sock, address, self._new_parser())
         self._waiting[arrival] = None
+        self._on_readable(arrival)  # where many come at a time, most requests are there by now
+        if arrival in self._waiting:
+            self._wait(arrival)
+
+    def _wait(self, arrival: _Arrival) -> None:
+        arrival.watcher = self._loop.io(arrival.sock.fileno(), _READ)
         arrival.watcher.start(self._on_readable, arrival)
         if self._timer is None and self._timeout is not None:
             self._start_timer(self._timeout)
@@ -81,7 +87,7 @@ class Arrivals:
         if size == 0:
             self._give_up(arrival)
         elif size > 0:
-            self._take(arrival, bytes(memoryview(self._buffer)[:size]))
+            self._take(arrival, to_bytes(self._buffer, 0, size))
 
     def _take(self, arrival: _Arrival, data: bytes) -> None:
         parser = arrival.parser
@@ -102,8 +108,9 @@ class Arrivals:
     def _leave(self, arrival: _Arrival) -> None:
         """The descriptor is not watched any more, and may be watched by others, or closed."""
         del self._waiting[arrival]
-        arrival.watcher.stop()
-        arrival.watcher.close()
+        if arrival.watcher is not None:
+            arrival.watcher.stop()
+            arrival.watcher.close()
         if not self._waiting and self._timer is not None:
             self._stop_timer()
 
@@ -137,9 +144,9 @@ class _Arrival:
 
     __slots__ = ("address", "came_at", "parser", "sock", "watcher")
 
-    def __init__(self, sock: Any, address: Any, watcher: Any, parser: HeadParser[Request]) -> None:
+    def __init__(self, sock: Any, address: Any, parser: HeadParser[Request]) -> None:
         self.sock = sock
         self.address = address
-        self.watcher = watcher
         self.parser = parser
+        self.watcher: Any = None
         self.came_at = now()

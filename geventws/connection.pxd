@@ -1,5 +1,6 @@
 cimport cython
 
+from geventws.heartbeat cimport Pulse
 from geventws.hubs cimport Shared
 from geventws.kernels cimport now
 from geventws.protocol cimport Protocol
@@ -56,7 +57,7 @@ cdef class Connection(Owner):
     cdef bint _yielding
     cdef bint _offloaded
     cdef bint _rests
-    cdef object _pulse
+    cdef Pulse _pulse
 
     @cython.locals(events=list)
     cpdef bytes_received(self, bytearray data, Py_ssize_t size)

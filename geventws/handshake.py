@@ -6,12 +6,12 @@ became RFC 6455) has the same frames and differs here in one name: browsers send
 
 from __future__ import annotations
 
-import binascii
 import os
 import re
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha1
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,10 @@ Origins = str | Iterable[str | re.Pattern[str]]
 VERSIONS = (13, 8)
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
 _KEY_SIZE = 16
+_KEY = re.compile("[A-Za-z0-9+/]{21}[AQgw]==")
+"""16 bytes in base64 (RFC 6455 section 4.1, item 7), in the one spelling that decodes and encodes to itself."""
+_SWITCHING = Headers.unchecked([("Upgrade", "websocket"), ("Connection", "Upgrade")])
+"""What each acceptance has (RFC 6455 section 4.2.2, items 5.2 and 5.3)."""
 
 # What the handshake itself settles, and what would announce a body. Callers may neither give nor change these.
 _PROTECTED = (
@@ -59,6 +63,10 @@ class Agreement:
     version: int = 13
     subprotocol: str | None = None
     deflate: Parameters | None = None
+
+
+# Few are different, and those that are equal can be the same.
+_agreement = lru_cache(64)(Agreement)
 
 
 def accept_key(key: str) -> str:
@@ -267,23 +275,23 @@ class ServerHandshake:
 
         Raises HandshakeError, with the answer as its `response`, where the request must be refused.
         """
-        headers = request.headers
-        _check_http(request)
+        headers = request.headers.joined()
+        _check_http(request, headers)
         if not is_upgrade(request):  # item 3
-            raise _unacceptable("Upgrade", headers.get("Upgrade"), "this is a WebSocket server", 426)
+            raise _unacceptable("Upgrade", headers.get("upgrade"), "this is a WebSocket server", 426)
         if request.version != "HTTP/1.1":  # item 1
             raise _refused("an upgrade needs HTTP/1.1; nginx in front needs proxy_http_version 1.1", 505)
-        if not _lists(headers.get("Connection"), "upgrade", values.parse_token_list):  # item 4
-            raise _unacceptable("Connection", headers.get("Connection"), "it must list the token upgrade")
-        version = headers.get("Sec-WebSocket-Version")  # item 6
+        if not _lists(headers.get("connection"), "upgrade", values.parse_token_list):  # item 4
+            raise _unacceptable("Connection", headers.get("connection"), "it must list the token upgrade")
+        version = headers.get("sec-websocket-version")  # item 6
         if version not in ("13", "8"):
             raise _unacceptable("Sec-WebSocket-Version", version, "13 and 8 are supported", 426)
-        key = headers.get("Sec-WebSocket-Key")  # item 5
-        if key is None or not _is_key(key):
+        key = headers.get("sec-websocket-key")  # item 5
+        if key is None or not _KEY.fullmatch(key):
             raise _unacceptable("Sec-WebSocket-Key", key, f"it must be {_KEY_SIZE} bytes in base64")
         name = origin_header(int(version))  # item 7, and section 10.2
-        origin = headers.get(name)
-        if origin is not None and not self._origins.allow(origin, headers["Host"]):
+        origin = headers.get(name.lower())
+        if origin is not None and not self._origins.allow(origin, headers["host"]):
             raise _unacceptable(name, origin, "this origin is not allowed", 403)
         _offered_subprotocols(headers)  # item 8
         _offered_extensions(headers)  # item 9
@@ -293,24 +301,22 @@ class ServerHandshake:
 
         Raises ValueError where `select_subprotocol` returns a subprotocol that it was not given.
         """
-        fields = [
-            ("Upgrade", "websocket"),
-            ("Connection", "Upgrade"),
-            ("Sec-WebSocket-Accept", accept_key(request.headers["Sec-WebSocket-Key"])),
-        ]
-        subprotocol = self._choose_subprotocol(request)
+        headers = request.headers.joined()
+        answer = _SWITCHING.copy()
+        answer.add("Sec-WebSocket-Accept", accept_key(headers["sec-websocket-key"]))
+        subprotocol = self._choose_subprotocol(request, _offered_subprotocols(headers))
         if subprotocol is not None:
-            fields.append(("Sec-WebSocket-Protocol", subprotocol))
+            answer.add("Sec-WebSocket-Protocol", subprotocol)
         parameters = None
-        accepted = None if self._deflate is None else self._deflate.accept(_offered_extensions(request.headers))
+        accepted = None if self._deflate is None else self._deflate.accept(_offered_extensions(headers))
         if accepted is not None:
-            answer, parameters = accepted
-            fields.append(("Sec-WebSocket-Extensions", values.format_extensions([answer])))
-        version = int(request.headers["Sec-WebSocket-Version"])
-        return Response(101, headers=Headers.unchecked(fields)), Agreement(version, subprotocol, parameters)
+            extension, parameters = accepted
+            answer.add("Sec-WebSocket-Extensions", values.format_extensions([extension]))
+        return Response(101, headers=answer), _agreement(int(headers["sec-websocket-version"]), subprotocol, parameters)
 
-    def _choose_subprotocol(self, request: Request) -> str | None:
-        offered = _offered_subprotocols(request.headers)
+    def _choose_subprotocol(self, request: Request, offered: list[str]) -> str | None:
+        if not offered:
+            return None
         if self._select_subprotocol is None:
             return next((name for name in self._subprotocols if name in offered), None)
         choices = [name for name in offered if name in self._subprotocols] if self._subprotocols else offered
@@ -351,32 +357,22 @@ def _is_port(port: str) -> bool:
     return not port or (port.isascii() and port.isdigit() and len(port) <= 5)
 
 
-def _check_http(request: Request) -> None:
+def _check_http(request: Request, headers: dict[str, str]) -> None:
     """What HTTP/1.1 itself asks of the request (RFC 6455 section 4.2.1, items 1 and 2; RFC 7230)."""
-    headers = request.headers
     if request.method != "GET":
         raise _refused(f"the method must be GET, not {request.method[:20]}", 405, [("Allow", "GET")])
-    host = headers.get("Host")
+    host = headers.get("host")
     if (host is not None or request.version == "HTTP/1.1") and not is_host(host or ""):
         raise _unacceptable("Host", host)
     # A body would be read as frames behind our back, or the frames as a second request by a gateway before us.
-    if "Transfer-Encoding" in headers:
-        raise _unacceptable("Transfer-Encoding", headers["Transfer-Encoding"], "the request must not have a body")
-    if headers.get("Content-Length", "0") != "0":
-        raise _unacceptable("Content-Length", headers["Content-Length"], "the request must not have a body")
+    if "transfer-encoding" in headers:
+        raise _unacceptable("Transfer-Encoding", headers["transfer-encoding"], "the request must not have a body")
+    if headers.get("content-length", "0") != "0":
+        raise _unacceptable("Content-Length", headers["content-length"], "the request must not have a body")
 
 
-def _is_key(key: str) -> bool:
-    """16 bytes in base64 (RFC 6455 section 4.1, item 7), in the one spelling that decodes and encodes to itself."""
-    try:
-        nonce = b64decode(key, validate=True)
-    except (binascii.Error, ValueError):
-        return False
-    return len(nonce) == _KEY_SIZE and b64encode(nonce).decode() == key
-
-
-def _offered_subprotocols(headers: Headers) -> list[str]:
-    value = headers.get("Sec-WebSocket-Protocol")
+def _offered_subprotocols(headers: dict[str, str]) -> list[str]:
+    value = headers.get("sec-websocket-protocol")
     if value is None:
         return []
     try:
@@ -385,8 +381,8 @@ def _offered_subprotocols(headers: Headers) -> list[str]:
         raise _unacceptable("Sec-WebSocket-Protocol", value, str(error)) from None
 
 
-def _offered_extensions(headers: Headers) -> list[values.Extension]:
-    value = headers.get("Sec-WebSocket-Extensions")
+def _offered_extensions(headers: dict[str, str]) -> list[values.Extension]:
+    value = headers.get("sec-websocket-extensions")
     if value is None:
         return []
     try:

@@ -31,8 +31,11 @@ SECRET = ("authorization", "cookie", "proxy-authorization", "set-cookie")
 
 _TOKEN = string.ascii_letters + string.digits + "!#$%&'*+-.^_`|~"
 
+Field = tuple[str, str, str]
+"""A field's name in lower case, its name and its value."""
 
-# Names as they are mostly spelled, so that each connection need not hold strings of its own.
+# Names as they are mostly spelled, and whole lines that are in most handshakes, so that each connection need not hold
+# strings of its own.
 COMMON_NAMES = {
     name: (name.lower(), name)
     for name in (
@@ -41,6 +44,14 @@ COMMON_NAMES = {
         *("Sec-WebSocket-Key", "Sec-WebSocket-Version", "Sec-WebSocket-Accept"),
         *("Sec-WebSocket-Extensions", "Sec-WebSocket-Protocol"),
         *("X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP"),
+    )
+}
+COMMON_FIELDS = {
+    f"{name}: {value}": (name.lower(), name, value)
+    for name, value in (
+        *(("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Connection", "keep-alive, Upgrade")),
+        *(("Sec-WebSocket-Version", "13"), ("Pragma", "no-cache"), ("Cache-Control", "no-cache")),
+        ("Sec-WebSocket-Extensions", "permessage-deflate; client_max_window_bits"),
     )
 }
 
@@ -59,8 +70,7 @@ class Headers:
     __slots__ = ("_fields",)
 
     def __init__(self, items: HeadersLike = None) -> None:
-        # Each field's name in lower case, its name and its value.
-        self._fields: list[tuple[str, str, str]] = []
+        self._fields: list[Field] = []
         if items is not None:
             for name, value in items.items() if isinstance(items, (Headers, Mapping)) else _checked_pairs(items):
                 self.add(name, value)
@@ -68,7 +78,7 @@ class Headers:
     def add(self, name: str, value: str) -> None:
         """Add a field behind those that are there, also behind those of the same name."""
         _check_field(name, value)
-        self._append(name, value)
+        self._fields.append(_field(name, value))
 
     def get(self, name: str, default: str | None = None) -> str | None:
         """The value of ``name``; the values of repeated fields are joined by commas (RFC 7230 section 3.2.2)."""
@@ -78,6 +88,13 @@ class Headers:
             if key == wanted:
                 found = value if found is None else f"{found}, {value}"
         return default if found is None else found
+
+    def joined(self) -> dict[str, str]:
+        """What `get` gives for each name, which is in lower case here: for those who ask for many."""
+        found: dict[str, str] = {}
+        for key, _, value in self._fields:
+            found[key] = f"{found[key]}, {value}" if key in found else value
+        return found
 
     def get_all(self, name: str) -> list[str]:
         """The values of all fields called ``name``."""
@@ -96,15 +113,12 @@ class Headers:
         return list(names.values())
 
     def copy(self) -> Headers:
-        return Headers.unchecked(self.items())
+        return Headers._of(self._fields.copy())
 
     @classmethod
     def unchecked(cls, items: Iterable[tuple[str, str]]) -> Headers:
         """Headers of pairs that are known to be valid."""
-        made = cls()
-        for name, value in items:
-            made._append(name, value)
-        return made
+        return cls._of([_field(name, value) for name, value in items])
 
     def __getitem__(self, name: str) -> str:
         value = self.get(name)
@@ -117,7 +131,7 @@ class Headers:
         _check_field(name, value)
         if name in self:
             del self[name]
-        self._append(name, value)
+        self._fields.append(_field(name, value))
 
     def __delitem__(self, name: str) -> None:
         unwanted = name.lower()
@@ -151,9 +165,30 @@ class Headers:
         """The lines of these fields, each with its line end."""
         return "".join([f"{name}: {value}\r\n" for _, name, value in self._fields])
 
-    def _append(self, name: str, value: str) -> None:
-        key, name = COMMON_NAMES.get(name) or (name.lower(), name)
-        self._fields.append((key, name, value.strip(WHITESPACE)))
+    @classmethod
+    def _of(cls, fields: list[Field]) -> Headers:
+        made = cls()
+        made._fields = fields
+        return made
+
+    def _add_line(self, line: str) -> None:
+        """Add the field of a head's line, in which are no control characters; raises ValueError."""
+        self._fields.append(COMMON_FIELDS.get(line) or _parse_field(line))
+
+
+def _field(name: str, value: str) -> Field:
+    key, name = COMMON_NAMES.get(name) or (name.lower(), name)
+    return key, name, value.strip(WHITESPACE)
+
+
+def _parse_field(line: str) -> Field:
+    """RFC 7230 section 3.2: no space before the colon, and no line that continues the one before (obs-fold)."""
+    name, colon, value = line.partition(":")
+    if colon and (name in COMMON_NAMES or is_token(name)):
+        return _field(name, value)
+    if line[0] in WHITESPACE:
+        raise ValueError("a header line begins with a space or a tab")
+    raise ValueError("a header's name is not a token" if colon else "a header line has no colon")
 
 
 def _checked_pairs(items: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -164,7 +199,7 @@ def _checked_pairs(items: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     return pairs
 
 
-def _key_of(field: tuple[str, str, str]) -> str:
+def _key_of(field: Field) -> str:
     return field[0]
 
 

@@ -10,8 +10,8 @@ is written: where something waits to be written and nothing was taken for both t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from heapq import heapify, heappop, heappush
-from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .kernels import now
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 SHORTEST_TIMER = 0.001
 """libuv has no shorter timers, in seconds."""
+_FORGET = 64
+"""How many stopped pulses are kept at the least before they are looked for."""
 _HELD = 0.05
 """A timer that comes so late, in seconds, tells that the hub was held."""
 
@@ -47,15 +49,23 @@ class Patient(Protocol):
 
 
 class Pulse:
-    """The heartbeat of one connection."""
+    """The heartbeat of one connection.
 
-    __slots__ = ("_interval", "_patient", "_pinged_at", "_timeout")
+    Attributes:
+        due: when there is something to do for it.
+    """
+
+    __slots__ = ("_interval", "_patient", "_pinged_at", "_timeout", "due")
 
     def __init__(self, patient: Patient, interval: float, timeout: float | None) -> None:
         self._patient: Patient | None = patient
         self._interval = interval
         self._timeout = timeout
-        self._pinged_at: float | None = None
+        self._pinged_at = 0.0  # the ping that is not answered yet; 0 for none
+        self.due = 0.0
+
+    def __lt__(self, other: Pulse) -> bool:
+        return self.due < other.due
 
     @property
     def stopped(self) -> bool:
@@ -71,16 +81,16 @@ class Pulse:
             return None
         if not patient.is_listening:
             return self._beat_without_reading(patient, time)
-        if self._pinged_at is not None and self._timeout is not None:
+        if self._pinged_at and self._timeout is not None:
             if patient.last_received < self._pinged_at:
                 end = self._pinged_at + self._timeout
                 if time < end:
                     return min(end, time + self._interval)
                 patient.peer_is_dead(f"the peer was silent for {self._timeout} s after a ping")
                 return None
-            self._pinged_at = None
+            self._pinged_at = 0.0
         due = patient.last_received + self._interval
-        if self._pinged_at is not None:
+        if self._pinged_at:
             due = max(due, self._pinged_at + self._interval)
         if time < due:
             return due
@@ -90,7 +100,7 @@ class Pulse:
 
     def _beat_without_reading(self, patient: Patient, time: float) -> float | None:
         """What the peer sent meanwhile lies unread in the kernel."""
-        self._pinged_at = None
+        self._pinged_at = 0.0
         since = patient.stuck_since
         if since is None or self._timeout is None:
             return time + self._interval
@@ -102,17 +112,17 @@ class Pulse:
 
 
 class Heartbeats:
-    """The pulses of a hub's connections, in the order in which they are due."""
+    """The pulses of a hub's connections, in the order in which they are due.
 
-    _FORGET = 64
-    """How many stopped pulses are kept at the least before they are looked for."""
+    ``clock`` tells the time in seconds.
+    """
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, clock: Callable[[], float] = now) -> None:
         self._loop = hub.loop
+        self._clock = clock
         self._timer: Any = None
         self._armed_for = 0.0
-        self._pulses: list[tuple[float, int, Pulse]] = []
-        self._order = count()
+        self._pulses: list[Pulse] = []
         self._stopped = 0
         self._put_off = False
         self._beating: Pulse | None = None
@@ -120,7 +130,8 @@ class Heartbeats:
     def add(self, patient: Patient, interval: float, timeout: float | None) -> Pulse:
         """Begin to watch a connection."""
         pulse = Pulse(patient, interval, timeout)
-        self._push(now() + interval, pulse)
+        pulse.due = self._clock() + interval
+        heappush(self._pulses, pulse)
         self._arm()
         return pulse
 
@@ -132,8 +143,8 @@ class Heartbeats:
         if pulse is self._beating:
             return
         self._stopped += 1
-        if self._stopped > max(self._FORGET, len(self._pulses) // 2):
-            self._pulses = [entry for entry in self._pulses if not entry[2].stopped]
+        if self._stopped > max(_FORGET, len(self._pulses) // 2):
+            self._pulses = [other for other in self._pulses if not other.stopped]
             heapify(self._pulses)
             self._stopped = 0
         if not self._pulses or self._stopped >= len(self._pulses):
@@ -147,11 +158,8 @@ class Heartbeats:
         self._stopped = 0
         self._disarm()
 
-    def _push(self, due: float, pulse: Pulse) -> None:
-        heappush(self._pulses, (due, next(self._order), pulse))
-
     def _run(self) -> None:
-        time = now()
+        time = self._clock()
         held = time - self._armed_for > _HELD
         self._armed_for = 0.0
         self._put_off = held and not self._put_off
@@ -159,8 +167,8 @@ class Heartbeats:
             # Timers come before descriptors. What the peers have said meanwhile is read before they are judged.
             self._arm()
             return
-        while self._pulses and self._pulses[0][0] <= time:
-            _, _, pulse = heappop(self._pulses)
+        while self._pulses and self._pulses[0].due <= time:
+            pulse = heappop(self._pulses)
             if pulse.stopped:
                 self._stopped -= 1
                 continue
@@ -170,21 +178,22 @@ class Heartbeats:
             finally:
                 self._beating = None
             if due is not None and not pulse.stopped:
-                self._push(due, pulse)
+                pulse.due = due
+                heappush(self._pulses, pulse)
         if self._pulses:
             self._arm()
         else:
             self._disarm()
 
     def _arm(self) -> None:
-        due = self._pulses[0][0]
+        due = self._pulses[0].due
         if self._armed_for and self._armed_for <= due:
             return
         if self._timer is not None:
             self._timer.stop()
             self._timer.close()
         # The timer must not keep the loop alive (ref=False): what it watches over does.
-        self._timer = self._loop.timer(max(SHORTEST_TIMER, due - now()), ref=False)
+        self._timer = self._loop.timer(max(SHORTEST_TIMER, due - self._clock()), ref=False)
         self._armed_for = due
         self._timer.start(self._run)
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from .exceptions import HandshakeError
 from .frames import Buffer
-from .headers import COMMON_NAMES, FORBIDDEN, WHITESPACE, Headers, HeadersLike, check_text, is_token
+from .headers import COMMON_FIELDS, COMMON_NAMES, FORBIDDEN, Headers, HeadersLike, check_text, is_token
+from .kernels import plain_head
 
 if TYPE_CHECKING:
     from .proxy_protocol import ProxyHeader
@@ -23,6 +24,7 @@ MAX_HEAD_LINES = 128
 
 _TEXT = bytes(byte for byte in range(256) if chr(byte) not in FORBIDDEN)
 _MAPPED = "::ffff:"  # how a socket for IPv6 shows the addresses of IPv4 (RFC 4291 section 2.5.5.2)
+_REASONS = {status.value: status.phrase for status in HTTPStatus}
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -239,6 +241,8 @@ class _HeadParser(Generic[Head]):
         Returns the head once it is complete, and has the bytes behind it in ``rest``; until then returns None.
         Raises HandshakeError where the head is not valid. After either, the parser is done.
         """
+        if not self._buffer and (head := self._take_plain(bytes(data))) is not None:
+            return head
         self._buffer += data
         limit = min(len(self._buffer), self._max_size)
         end = self._buffer.rfind(b"\n", self._checked, limit) + 1
@@ -248,6 +252,19 @@ class _HeadParser(Generic[Head]):
             return head
         self._check_tail(limit)
         return None
+
+    def _take_plain(self, data: bytes) -> Head | None:
+        """The head where it has come whole and nothing in it must be looked at closer, as it is nearly always."""
+        plain = plain_head(data, COMMON_FIELDS, COMMON_NAMES)
+        if plain is None:
+            return None
+        first, fields, size = plain
+        if size > self._max_size or len(fields) >= self._max_lines:
+            return None
+        head = self._finish(self._start(first, Headers._of(fields)))
+        if head is not None:
+            self.rest = data[size:]
+        return head
 
     def _take_lines(self, lines: bytes) -> Head | None:
         """Take whole lines, up to the one that ends the head."""
@@ -283,23 +300,15 @@ class _HeadParser(Generic[Head]):
         if self._lines > self._max_lines:
             self._fail(431, f"the head has more than {self._max_lines} lines")
         if self._head is not None:
-            self._take_field(self._head.headers, line)
+            try:
+                self._head.headers._add_line(line)
+            except ValueError as error:
+                self._fail(400, str(error))
         elif line:  # RFC 7230 section 3.5: empty lines in front of a request are skipped.
-            self._head = self._start(line)
+            self._head = self._start(line, Headers())
         return None
 
-    def _take_field(self, headers: Headers, line: str) -> None:
-        """RFC 7230 section 3.2: no space before the colon, and no line that continues the one before (obs-fold)."""
-        if line[0] in WHITESPACE:
-            self._fail(400, "a header line begins with a space or a tab")
-        name, colon, value = line.partition(":")
-        if not colon:
-            self._fail(400, "a header line has no colon")
-        if name not in COMMON_NAMES and not is_token(name):
-            self._fail(400, "a header's name is not a token")
-        headers._append(name, value)
-
-    def _start(self, line: str) -> Head:
+    def _start(self, line: str, headers: Headers) -> Head:
         raise NotImplementedError
 
     def _finish(self, head: Head) -> Head | None:
@@ -322,7 +331,7 @@ class RequestParser(_HeadParser[Request]):
     malformed, 431 for one that is over a limit, 505 for another major version of HTTP than 1. HTTP/1.0 is read.
     """
 
-    def _start(self, line: str) -> Request:
+    def _start(self, line: str, headers: Headers) -> Request:
         words = line.split(" ")
         if len(words) != 3:
             self._fail(400, "the request line is not a method, a target and an HTTP version")
@@ -330,7 +339,7 @@ class RequestParser(_HeadParser[Request]):
         if not version.startswith("HTTP/1.") and _is_http_version(version):
             self._fail(505, "only HTTP/1.1 is spoken here")
         try:
-            return Request(method, target, version=version)
+            return Request(method, target, headers, version)
         except ValueError as error:
             self._fail(400, str(error))
 
@@ -350,7 +359,7 @@ class ResponseParser(_HeadParser[Response]):
 
     version = ""
 
-    def _start(self, line: str) -> Response:
+    def _start(self, line: str, headers: Headers) -> Response:
         # The space in front of an empty reason is often left out.
         version, _, status_and_reason = line.partition(" ")
         status, _, reason = status_and_reason.partition(" ")
@@ -362,7 +371,7 @@ class ResponseParser(_HeadParser[Response]):
             # RFC 7231 section 6.2: HTTP/1.0 has no such status, and cannot switch protocols.
             self._fail(400, f"HTTP/1.0 has no status {status}")
         self.version = version
-        return Response(int(status), reason)
+        return Response(int(status), reason, headers)
 
     def _finish(self, head: Response) -> Response | None:
         if head.status == HTTPStatus.SWITCHING_PROTOCOLS or head.status >= 200:
@@ -389,11 +398,8 @@ def _is_http_version(version: str) -> bool:
 
 
 def _is_http_1(version: str) -> bool:
-    return version.startswith("HTTP/1.") and _is_http_version(version)
+    return version == "HTTP/1.1" or (version.startswith("HTTP/1.") and _is_http_version(version))
 
 
 def _standard_reason(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return ""
+    return _REASONS.get(status, "") if isinstance(status, int) else ""

@@ -1,3 +1,4 @@
+from geventws.heartbeat cimport Heartbeats
 from geventws.kernels cimport now
 from geventws.transport cimport Gathering, Transport
 
@@ -15,7 +16,7 @@ cdef class Shared:
     cdef public Gathering gathering
     cdef public Backlog backlog
     cdef public object masking_keys
-    cdef public object heartbeats
+    cdef public Heartbeats heartbeats
     cdef public object reports
     cdef public double ran_at
     cdef public unsigned long thread

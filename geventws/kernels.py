@@ -8,6 +8,7 @@ A masking key is bytes where it is sent, and, where it was received, an int of t
 
 from __future__ import annotations
 
+import re
 import struct
 from functools import lru_cache
 from sys import getsizeof
@@ -15,10 +16,12 @@ from time import monotonic
 from typing import Any
 
 Buffer = bytes | bytearray | memoryview
+Field = tuple[str, str, str]
 
 _MASKED = 0x80
 _MAX_IOVECS = 64
 _MANY = 768
+_PLAIN_NAME = re.compile("[A-Za-z0-9_-]+")
 _ONES = [int.from_bytes(b"\1\0\0\0" * words, "little") for words in range(_MANY // 4 + 1)]
 """A key times one of these is the key so many times in a row."""
 
@@ -98,6 +101,31 @@ def to_bytes(data: bytearray, start: int, stop: int) -> bytes:
 def to_str(data: bytearray, start: int, stop: int, errors: str) -> str:
     """A part of the buffer as text; raises UnicodeDecodeError."""
     return str(memoryview(data)[start:stop], "utf-8", errors)
+
+
+def plain_head(
+    data: bytes, lines: dict[str, Field], names: dict[str, tuple[str, str]]
+) -> tuple[str, list[Field], int] | None:
+    """The first line, the fields and the size of an HTTP head, where it is whole and plain; else None.
+
+    Plain is a head of visible ASCII characters and spaces without an empty line in front, whose fields have names of
+    letters, digits, "-" and "_". ``lines`` has fields that are known, by their lines; ``names`` has names that are
+    known, each in lower case and as it is to be spelled.
+    """
+    head, end, _ = data.partition(b"\r\n\r\n")
+    first, *others = head.decode("latin-1").split("\r\n")
+    if not end or not first or not head.isascii() or not "".join((first, *others)).isprintable():
+        return None
+    fields = []
+    for line in others:
+        field = lines.get(line)
+        if field is None:
+            name, colon, value = line.partition(":")
+            if not colon or not _PLAIN_NAME.fullmatch(name):
+                return None
+            field = (*(names.get(name) or (name.lower(), name)), value.strip(" "))
+        fields.append(field)
+    return first, fields, len(head) + len(end)
 
 
 weight = getsizeof

@@ -16,6 +16,7 @@ from sys import getsizeof
 
 cdef extern from "Python.h":
     str PyUnicode_DecodeUTF8(const char *text, Py_ssize_t size, const char *errors)
+    str PyUnicode_DecodeLatin1(const char *text, Py_ssize_t size, const char *errors)
     const char *PyUnicode_AsUTF8(object text) except NULL
     Py_ssize_t PyUnicode_GET_LENGTH(object text)
     int PyUnicode_KIND(object text)
@@ -205,6 +206,60 @@ cpdef bytes to_bytes(bytearray data, Py_ssize_t start, Py_ssize_t stop):
 
 cpdef str to_str(bytearray data, Py_ssize_t start, Py_ssize_t stop, str errors):
     return PyUnicode_DecodeUTF8(<char *>place(data, start, stop), stop - start, PyUnicode_AsUTF8(errors))
+
+
+cpdef tuple plain_head(bytes data, dict lines, dict names):
+    cdef const char *text = PyBytes_AS_STRING(data)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
+    cdef Py_ssize_t start = 0, end
+    cdef object first = None, line, field
+    cdef list fields = []
+    while True:
+        end = start
+        while end < size and 0x20 <= text[end] < 0x7F:
+            end += 1
+        if size - end < 2 or text[end] != c"\r" or text[end + 1] != c"\n":
+            return None
+        if end == start:
+            return None if first is None else (first, fields, end + 2)
+        line = PyUnicode_DecodeLatin1(text + start, end - start, NULL)
+        if first is None:
+            first = line
+        else:
+            field = lines.get(line)
+            if field is None:
+                field = read_field(text + start, end - start, names)
+                if field is None:
+                    return None
+            fields.append(field)
+        start = end + 2
+
+
+cdef object read_field(const char *line, Py_ssize_t size, dict names):
+    """A field's name in lower case, its name and its value; None where it is not plain."""
+    cdef Py_ssize_t colon = 0, start
+    cdef object name, known
+    while colon < size and is_plain(line[colon]):
+        colon += 1
+    if colon == 0 or colon == size or line[colon] != c":":
+        return None
+    start = colon + 1
+    while start < size and line[start] == c" ":
+        start += 1
+    while size > start and line[size - 1] == c" ":
+        size -= 1
+    name = PyUnicode_DecodeLatin1(line, colon, NULL)
+    known = names.get(name)
+    if known is None:
+        known = (name.lower(), name)
+    return (known[0], known[1], PyUnicode_DecodeLatin1(line + start, size - start, NULL))
+
+
+cdef bint is_plain(char character) noexcept:
+    return (
+        c"a" <= character <= c"z" or c"A" <= character <= c"Z" or c"0" <= character <= c"9"
+        or character == c"-" or character == c"_"
+    )
 
 
 cpdef Py_ssize_t weight(object item) except -1:

@@ -184,6 +184,7 @@ class WebSocketServer(Broadcaster, StreamServer):
         self._kind = (int(self.socket.family), int(self.socket.type), self.socket.proto)
         if self.family in _TCP:
             self.address = self.address[:2]
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # connections take it over
         elif fresh:
             self._own_path = self.address
 
@@ -224,9 +225,6 @@ class WebSocketServer(Broadcaster, StreamServer):
         self._accept_delay = self.min_delay
         sock = _socket.socket(*self._kind, descriptor)
         sock.settimeout(0)
-        if self._kind[0] in _TCP:
-            with suppress(OSError):  # macOS refuses it where the peer has gone
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return sock, address
 
     def _pause_accepting(self, error: OSError) -> None:

@@ -229,7 +229,9 @@ class Upgrader(Broadcaster):
         upgrade = is_upgrade(request)
         if upgrade:
             self._check(request)
-        answer = self._call("process_request", self._processed, request)
+        answer = None
+        if self._process_request is not None:
+            answer = self._call("process_request", self._processed, request, self._process_request)
         if answer is not None:
             if upgrade:
                 logger.info("refused an opening handshake: process_request answered %s", answer.status)
@@ -238,7 +240,9 @@ class Upgrader(Broadcaster):
         if not upgrade:
             self._check(request)
         response, agreement = self._call("select_subprotocol", self._handshake.accept, request)
-        return self._call("process_response", self._edited, request, response), agreement
+        if self._process_response is not None:
+            response = self._call("process_response", self._edited, request, response, self._process_response)
+        return response, agreement
 
     def _check(self, request: Request) -> None:
         if not self._call("should_handle", self.should_handle, request):
@@ -248,18 +252,14 @@ class Upgrader(Broadcaster):
         if self._limits is not None:
             self._limits.check(request.client_address)
 
-    def _processed(self, request: Request) -> Response | None:
-        if self._process_request is None:
-            return None
-        answer = _checked_answer("process_request", self._process_request(request))
+    def _processed(self, request: Request, process_request: ProcessRequest) -> Response | None:
+        answer = _checked_answer("process_request", process_request(request))
         return None if answer is None else _final(answer, request)
 
-    def _edited(self, request: Request, response: Response) -> Response:
+    def _edited(self, request: Request, response: Response, process_response: ProcessResponse) -> Response:
         """The 101 as the user's function leaves it; ValueError where it takes away what the handshake needs."""
-        if self._process_response is None:
-            return response
         settled = protected_headers(response.headers)
-        response = _checked_answer("process_response", self._process_response(request, response)) or response
+        response = _checked_answer("process_response", process_response(request, response)) or response
         if response.status != 101 or protected_headers(response.headers) != settled:
             raise ValueError("process_response changed what the opening handshake itself needs")
         response.serialize()

@@ -51,6 +51,17 @@ def make_server():
             sock.close()
 
 
+def test_a_request_that_is_there_already_is_not_waited_for(make_server):
+    server = make_server()
+    client, connection = tcp_pair()
+    server.sockets += [client, connection]
+    connection.settimeout(0)
+    client.sendall(HEAD)
+    server.arrivals.add(connection, client.getsockname())
+    assert [request.path for _, _, request, _ in server.arrived] == ["/chat"]
+    assert not server.arrivals
+
+
 def test_a_request_is_handed_on_with_what_came_behind_it(make_server):
     server = make_server()
     client = server.connect()

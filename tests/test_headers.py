@@ -220,6 +220,43 @@ def test_repeated_fields_are_kept_apart_and_joined_on_demand() -> None:
     assert dict(headers) == {"A": "1, 3", "B": "2"}
 
 
+def test_the_values_of_all_names_are_told_at_once() -> None:
+    headers = Headers([("A", "1"), ("B", "2"), ("a", "3")])
+    assert headers.joined() == {"a": "1, 3", "b": "2"}
+
+
+@pytest.mark.parametrize(
+    "line, name, value",
+    [
+        ("Host: a", "Host", "a"),
+        ("Upgrade: websocket", "Upgrade", "websocket"),
+        ("upgrade:\twebsocket ", "upgrade", "websocket"),
+        ("A!:", "A!", ""),
+        ("A:b:c", "A", "b:c"),
+    ],
+)
+def test_a_line_is_a_name_and_a_value(line: str, name: str, value: str) -> None:
+    headers = Headers()
+    headers._add_line(line)
+    assert headers.items() == [(name, value)]
+    assert headers.get(name.upper()) == value
+
+
+@pytest.mark.parametrize(
+    "line, fault",
+    [
+        (" A: b", "begins with a space or a tab"),
+        ("\tA: b", "begins with a space or a tab"),
+        ("A", "no colon"),
+        ("A : b", "not a token"),
+        (": b", "not a token"),
+    ],
+)
+def test_a_line_that_is_no_field_is_refused(line: str, fault: str) -> None:
+    with pytest.raises(ValueError, match=fault):
+        Headers()._add_line(line)
+
+
 def test_a_missing_field_is_none_a_default_or_a_key_error() -> None:
     headers = Headers({"A": "1"})
     assert headers.get("B") is None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from tools.virtual_time import Hub
 
-from geventws import heartbeat
 from geventws.heartbeat import Heartbeats
 
 
@@ -33,10 +32,9 @@ class Patient:
 
 
 @pytest.fixture
-def loop(monkeypatch):
+def loop():
     hub = Hub()
-    monkeypatch.setattr(heartbeat, "now", lambda: hub.loop.now)
-    hub.loop.heartbeats = Heartbeats(hub)
+    hub.loop.heartbeats = Heartbeats(hub, lambda: hub.loop.now)
     return hub.loop
 
 

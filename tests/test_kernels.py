@@ -46,6 +46,65 @@ class TestMask:
         assert kernels.mask(b"\0\x01\xff\0", bytes(4)) == b"\0\x01\xff\0"
 
 
+LINES = {"Upgrade: websocket": ("upgrade", "Upgrade", "websocket")}
+NAMES = {"Host": ("host", "Host"), "HOST": ("host", "Host")}
+HEAD = b"GET / HTTP/1.1\r\nHOST: a:1\r\nUpgrade: websocket\r\nX-y_1:  b c \r\nEmpty:\r\n\r\n"
+
+
+class TestPlainHead:
+    def test_the_first_line_the_fields_and_the_size_are_told(self, kernels) -> None:
+        first, fields, size = kernels.plain_head(HEAD + b"\r\n\r\n\0\xff", LINES, NAMES)
+        assert (first, size) == ("GET / HTTP/1.1", len(HEAD))
+        assert fields == [
+            ("host", "Host", "a:1"),
+            ("upgrade", "Upgrade", "websocket"),
+            ("x-y_1", "X-y_1", "b c"),
+            ("empty", "Empty", ""),
+        ]
+
+    def test_what_is_known_is_not_made_anew(self, kernels) -> None:
+        _, fields, _ = kernels.plain_head(HEAD, LINES, NAMES)
+        assert fields[0][0] is NAMES["HOST"][0]
+        assert fields[1] is LINES["Upgrade: websocket"]
+
+    def test_there_may_be_no_fields(self, kernels) -> None:
+        assert kernels.plain_head(b"x\r\n\r\n", LINES, NAMES) == ("x", [], 5)
+
+    @pytest.mark.parametrize("end", range(len(HEAD)))
+    def test_a_part_of_a_head_is_left_to_others(self, kernels, end) -> None:
+        assert kernels.plain_head(HEAD[:end], LINES, NAMES) is None
+
+    @pytest.mark.parametrize(
+        "head",
+        [
+            b"\r\nx\r\n\r\n",
+            b"x\r\nA: \t\r\n\r\n",
+            b"x\r\nA: \xe9\r\n\r\n",
+            b"x\r\nA: \x7f\r\n\r\n",
+            b"x\r\nA: b\n\r\n\r\n",
+            b"x\r\nA: b\rc\r\n\r\n",
+            b"x\nA: b\r\n\r\n",
+            b"x\r\nA : b\r\n\r\n",
+            b"x\r\n: b\r\n\r\n",
+            b"x\r\nA\r\n\r\n",
+            b"x\r\n A: b\r\n\r\n",
+            b"x\r\nA!: b\r\n\r\n",
+        ],
+    )
+    def test_what_is_not_plain_is_left_to_others(self, kernels, head) -> None:
+        assert kernels.plain_head(head, LINES, NAMES) is None
+
+    def test_both_agree_on_heads_that_were_damaged_at_random(self) -> None:
+        chance = random.Random(1)
+        twin = pure(geventws.kernels)
+        for _ in range(3000):
+            head = bytearray(HEAD)
+            for _ in range(chance.randrange(4)):
+                head[chance.randrange(len(head))] = chance.choice((*b"\r\n\t :-A\x00\x7f\xe9", chance.randrange(256)))
+            args = bytes(head), LINES, NAMES
+            assert geventws.kernels.plain_head(*args) == twin.plain_head(*args)
+
+
 class TestUnmask:
     @pytest.mark.parametrize("size", SIZES)
     @pytest.mark.parametrize("phase", range(5))
