@@ -6,9 +6,9 @@ import sys
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-MODULES = ("kernels", "frames", "messages", "protocol", "switching", "heartbeat", "hubs", "transport", "connection")
-MODULES += ("sending", "receiving", "websocket", "broadcast")
-WITH_TWINS = ("kernels", "switching")
+MODULES = ("kernels", "frames", "messages", "protocol", "switching", "stacks", "heartbeat", "hubs", "transport")
+MODULES += ("connection", "sending", "receiving", "websocket", "broadcast")
+WITH_TWINS = ("kernels", "switching", "stacks")
 """Written in Cython, with a twin of the same name in Python; the others are compiled as they are."""
 OPTIONS = ["-O3", "-g0"]
 SANITIZED = ["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]

@@ -14,6 +14,7 @@ from .heartbeat import Heartbeats
 from .kernels import now
 from .offload import Offload
 from .reports import Reports
+from .stacks import keep_stacks
 from .switching import thread_id
 from .transport import Gathering, Transport
 
@@ -128,6 +129,7 @@ def shared() -> Shared:
     found: Shared | None = getattr(hub, "geventws_shared", None)
     if found is None:
         found = hub.geventws_shared = Shared(hub)
+        keep_stacks()
         _watch_fork()
         _all_shared.add(found)
     return found
