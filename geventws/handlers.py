@@ -25,19 +25,20 @@ def run_handler(handler: Handler, ws: WebSocket) -> None:
     1011, and that is logged, except for the ConnectionClosed of a client that has gone. Anything else that it raises,
     a kill among them, ends the connection with 1001 at once, and passes.
     """
+    code = CloseCode.NORMAL_CLOSURE
     try:
         try:
             handler(ws)
         except (Exception, Timeout) as error:  # noqa: BLE001  (report_failed logs it)
+            code = CloseCode.INTERNAL_ERROR
             # A handler need not catch what `recv` and `send` raise when the client goes. Where the client is still
             # there, it is another connection of the handler's that has ended, an error like any other.
             if not isinstance(error, ConnectionClosed) or ws.state is State.OPEN:
                 report_failed(ws, error)
                 if ws.environ is not None and ON_FAILURE in ws.environ:
                     ws.environ[ON_FAILURE](error)
-            ws.close(CloseCode.INTERNAL_ERROR)
-        else:
-            ws.close()
+        if ws.state is not State.CLOSED:
+            ws.close(code)
     except BaseException:
         ws.start_close(CloseFrame(CloseCode.GOING_AWAY))
         raise

@@ -5,7 +5,7 @@ to the owner at once. What is written goes to the kernel at once; what the kerne
 drains from the hub. No method waits, so that none can be interrupted half-way: a chunk that was accepted is written
 whole and before the next one, or the stream ends.
 
-The socket is gevent's or the standard library's, plain or TLS with its handshake done, TCP or unix, and does not block.
+The socket is gevent's or the standard library's, plain or TLS with its handshake done, TCP or unix.
 """
 
 from __future__ import annotations
@@ -128,6 +128,7 @@ class Transport:
     )
 
     def __init__(self, sock: Any, owner: Owner, hub: Hub, buffer: bytearray, gathering: Gathering) -> None:
+        sock.settimeout(0)
         self.sock = sock
         self._fd = sock.fileno()
         # The number of decrypted bytes that no watcher sees; None without TLS.
