@@ -1,7 +1,7 @@
-"""Instructions that geventws takes for each echoed message, counted by valgrind: a measure with next to no noise.
+"""Instructions that geventws takes for each echoed message or each handshake: a measure with next to no noise.
 
-`python benchmarks/callgrind.py [--check] [--functions N] [ROW ...]` measures the geventws that this Python imports. The
-server runs twice, for K messages and for 2K; the difference, divided by K, leaves its start out.
+`python benchmarks/callgrind.py [--check] [--functions N] [ROW ...]` measures the geventws that this Python imports, by
+valgrind. The server runs twice, for K messages and for 2K; the difference, divided by K, leaves its start out.
 """
 
 from __future__ import annotations
@@ -28,43 +28,46 @@ TIMEOUT = 600
 
 @dataclass(frozen=True)
 class Row:
-    """Messages on one connection, so that each run takes the same course.
+    """Messages on one connection, or one connection after the other, so that each run takes the same course.
 
-    messages: how many the shorter run has.
-    budget: the most instructions for each message that --check allows, without and with the compiled part.
+    mode: what the load does; connections only open and end in the mode "handshake".
+    count: how many messages, or handshakes, the shorter run has.
+    budget: the most instructions for each of them that --check allows, without and with the compiled part.
     """
 
+    mode: str
     size: int
     in_flight: int
-    messages: int
+    count: int
     budget: tuple[int, int]
 
 
 ROWS = {
-    "32": Row(32, 1, 2000, (67_000, 11_300)),
-    "128x8": Row(128, 8, 4000, (50_000, 3_300)),
-    "64k": Row(65536, 1, 200, (1_700_000, 42_000)),
+    "32": Row("echo", 32, 1, 2000, (67_000, 11_300)),
+    "128x8": Row("echo", 128, 8, 4000, (50_000, 3_300)),
+    "64k": Row("echo", 65536, 1, 200, (1_700_000, 42_000)),
+    "handshake": Row("handshake", 0, 1, 500, (375_000, 290_000)),
 }
 
 
-def instructions_per_message(name: str) -> float:
+def instructions_for_each(name: str) -> float:
     """Raises RuntimeError when a run fails. What callgrind_annotate reads is left in .build."""
     compile_programs()
     row = ROWS[name]
     once, twice = _profiles(name)
-    return (_run(row, 2 * row.messages, twice) - _run(row, row.messages, once)) / row.messages
+    return (_run(row, 2 * row.count, twice) - _run(row, row.count, once)) / row.count
 
 
 def costly_functions(name: str, count: int) -> list[tuple[float, str]]:
-    """The functions with the most instructions of their own for each message, after instructions_per_message."""
+    """The functions with the most instructions of their own for each message, after instructions_for_each."""
     once, twice = map(_functions, _profiles(name))
-    messages = ROWS[name].messages
-    costs = [((instructions - once.get(function, 0)) / messages, function) for function, instructions in twice.items()]
+    runs = ROWS[name].count
+    costs = [((instructions - once.get(function, 0)) / runs, function) for function, instructions in twice.items()]
     return sorted(costs, reverse=True)[:count]
 
 
 def exceeds(name: str, count: float) -> bool:
-    """Whether so many instructions per message are more than the row's budget."""
+    """Whether so many instructions for each message are more than the row's budget."""
     return count > ROWS[name].budget[geventws.accelerated]
 
 
@@ -93,7 +96,7 @@ def _run(row: Row, count: int, out: Path) -> int:
             assert server.stdout
             port = server.stdout.readline().strip()
             subprocess.run(
-                [BUILD / "load", "echo", port, *options], stdout=subprocess.DEVNULL, check=True, timeout=TIMEOUT
+                [BUILD / "load", row.mode, port, *options], stdout=subprocess.DEVNULL, check=True, timeout=TIMEOUT
             )
             server.terminate()
             _, report = server.communicate(timeout=TIMEOUT)
@@ -113,10 +116,10 @@ def main() -> None:
     options = parser.parse_args()
     exceeded = []
     for name in options.rows:
-        count, budget = instructions_per_message(name), ROWS[name].budget[geventws.accelerated]
-        print(f"{name:8} {count:12,.0f} instructions per message, budget {budget:,}", flush=True)
+        count, budget = instructions_for_each(name), ROWS[name].budget[geventws.accelerated]
+        print(f"{name:9} {count:12,.0f} instructions for each, budget {budget:,}", flush=True)
         for cost, function in costly_functions(name, options.functions):
-            print(f"{'':8} {cost:12,.0f} {function}")
+            print(f"{'':9} {cost:12,.0f} {function}")
         if exceeds(name, count):
             exceeded.append(name)
     if options.check and exceeded:

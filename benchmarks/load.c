@@ -29,7 +29,7 @@ static struct {
     .deflate = NULL,     /* takeover or no_takeover: permessage-deflate with or without context takeover */
     .in_flight = 1,
     .at_once = 50,       /* how many opening handshakes are under way at once */
-    .count = 0,          /* stop after so many messages of each connection, without a warm-up, instead of: */
+    .count = 0,          /* stop after so many messages (or handshakes) of each connection, without a warm-up, instead of: */
     .seconds = 2,
     .warmup = 0.5,
     .tls = 0,
@@ -139,7 +139,10 @@ static void count_opening(struct connection *c)
 {
     now = clock_now();
     record(c, c->sent_at[0]);
-    open_again(c);
+    if (options.count && figures.messages == options.count * total)
+        phase_ends = now;
+    else
+        open_again(c);
 }
 
 static const struct mode modes[] = {
