@@ -1,171 +1,207 @@
 """Many connections in one process: so many active ones, so many idle ones, heartbeats on; how long a ping takes.
 
-    python tests/soak/load.py --active 10000 --idle 18000
+    python tests/soak/load.py --active 10000 --idle 8000
 
-The server runs in this process, the clients in processes of their own, each of which has all descriptors it may have
-(`ulimit -n` is raised to its hard limit). An active connection sends a message of 100 bytes each second, on average,
-and gets it back. The server pings some connections all the time and measures. It prints what it saw; its status is 1
+Server and clients are processes of their own, each of which has all descriptors it may have (`ulimit -n` is raised to
+its hard limit). An active connection sends a message of 100 bytes each second, on average, and gets it back. The server
+pings some connections all the time and measures. With ``--stop`` it is sent a SIGTERM then: each client must get a
+close frame with 1001 within a second, and the process must be gone within three. It prints what it saw; its status is 1
 where a connection was lost, or where 99 of 100 pings took longer than ``--p99`` seconds.
 """
 
 from __future__ import annotations
 
 import argparse
+import heapq
 import json
-import logging
 import os
 import random
-import resource
+import signal
 import sys
 import time
+import zlib
+from subprocess import PIPE, Popen, TimeoutExpired
 from typing import Any
 
-import gevent
-import gevent.os
-import gevent.pool
-from gevent.subprocess import PIPE, Popen
+import raw
+from holding import raise_limit
+from raw import Connection, share
+from serving import Server
 
-from geventws import ConnectionClosed, WebSocketServer, connect
-
-MESSAGE = b"x" * 100
-PINGED_AT_ONCE = 20
-
-
-def raise_limit() -> int:
-    """Allow as many descriptors as the system does; how many that are."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return hard
-
-
-def rss() -> int:
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * resource.getpagesize()
-
+GOING_AWAY = 1001
+OPENED_AT_ONCE = 50
+ALL_TOLD, GONE = 1.0, 3.0
+"""How long a server that stops may take until each client has its close frame, and until its process has ended."""
 
 # The clients
 
 
-class Clients:
-    """So many active and idle connections of one process, until its standard input ends."""
+class Clients(raw.Clients):
+    """So many active and idle connections of one process, until it is told to end."""
 
-    def __init__(self, url: str, active: int, idle: int) -> None:
-        self.url = url
+    def __init__(self, address: tuple[str, int], active: int, idle: int, compression: bool) -> None:
+        super().__init__(address, raw.DEFLATE if compression else "")
         self.active = active
-        self.idle = idle
-        self.opened = self.answered = self.lost = 0
-        self.ending = False
+        self.total = active + idle
+        self.due: list[tuple[float, int]] = []  # when which active connection sends next
+        self.talking: dict[int, Connection] = {}
+        self.expected = os.urandom(100)
+        self.message = raw.frame(raw.BINARY, self.expected)
+        if compression:
+            text = b"".join(b'{"id": %d, "name": "%d"}' % (number, number * number) for number in range(60))
+            deflate = zlib.compressobj(1, zlib.DEFLATED, -15)
+            data = deflate.compress(text) + deflate.flush(zlib.Z_SYNC_FLUSH)
+            self.message = raw.frame(raw.RSV1 | raw.TEXT, data[:-4])
+            self.expected = b""
+        self.answered = self.lost = 0
+        self.told = 0
+        self.last_told = 0.0
 
     def run(self) -> None:
-        spread = gevent.pool.Pool(50)
-        greenlets: list[gevent.Greenlet[Any, Any]] = []
-        for number in range(self.active + self.idle):
-            spread.spawn(self.open, greenlets, number < self.active)
-        spread.join()
-        print(self.opened, flush=True)
-        gevent.os.tp_read(0, 1)
-        self.ending = True
-        gevent.killall(greenlets)
-        print(json.dumps({"answered": self.answered, "lost": self.lost}), flush=True)
-        os._exit(0)  # all connections at once, which the server has to take as well
+        """Wait for a byte, open all, say how many there are, and go on until the next byte comes."""
+        print("ready", flush=True)
+        os.read(0, 1)
+        open_before = 0
+        while open_before < self.total:
+            open_before = len(self.talking)
+            while self.begun < self.total and self.begun - open_before < OPENED_AT_ONCE:
+                self.begin()
+            self.turn(self.send_due())
+            if self.lost:
+                break
+        print(len(self.talking), flush=True)
+        self.epoll.register(0, 1)
+        while not self.turn(self.send_due()):
+            pass
+        report = {"answered": self.answered, "lost": self.lost, "told": self.told, "last_told": self.last_told}
+        print(json.dumps(report), flush=True)
 
-    def open(self, greenlets: list[Any], active: bool) -> None:
-        ws = connect(self.url, compression=False, open_timeout=120)
-        self.opened += 1
-        greenlets.append(gevent.spawn(self.talk if active else self.listen, ws))
+    def send_due(self) -> float:
+        """Send what is due; how long there is nothing more to send, in seconds."""
+        now = time.monotonic()
+        while self.due and self.due[0][0] <= now:
+            _, number = heapq.heappop(self.due)
+            connection = self.talking.get(number)
+            if connection is not None:
+                self.send(connection, self.message)
+        return max(0.001, self.due[0][0] - now) if self.due else 1.0
 
-    def talk(self, ws: Any) -> None:
-        try:
-            while True:
-                gevent.sleep(random.uniform(0.5, 1.5))
-                ws.send(MESSAGE)
-                assert ws.recv() == MESSAGE
-                self.answered += 1
-        except ConnectionClosed:
-            self.lost += not self.ending
+    def opened(self, connection: Connection) -> None:
+        self.talking[connection.number] = connection
+        if connection.number < self.active:
+            heapq.heappush(self.due, (time.monotonic() + random.random(), connection.number))
 
-    def listen(self, ws: Any) -> None:
-        try:
-            ws.recv()
-        except ConnectionClosed:
-            self.lost += not self.ending
+    def came(self, connection: Connection, first: int, payload: bytes) -> None:
+        assert payload == self.expected or not self.expected
+        self.answered += 1
+        heapq.heappush(self.due, (time.monotonic() + random.uniform(0.5, 1.5), connection.number))
 
+    def closed(self, connection: Connection, code: int) -> None:
+        self.talking.pop(connection.number)
+        if code == GOING_AWAY:
+            self.told += 1
+            self.last_told = time.monotonic()
+        else:
+            self.lost += 1
 
-# The server
+    def refused(self, connection: Connection, head: bytes) -> None:
+        self.lost += 1
 
-
-def echo(ws: Any) -> None:
-    for message in ws:
-        ws.send(message)
-
-
-def measure(server: WebSocketServer, seconds: float) -> list[float]:
-    """The latencies of pings to connections drawn by lot."""
-    latencies: list[float] = []
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        everybody = list(server.clients)
-        results = [ws.ping() for ws in random.sample(everybody, min(PINGED_AT_ONCE, len(everybody)))]
-        latencies += [result.get(timeout=60) for result in results]
-        gevent.sleep(0.05)
-    return sorted(latencies)
+    def ended(self, connection: Connection) -> None:
+        self.lost += not connection.closing
+        self.talking.pop(connection.number, None)
 
 
-def run(active: int, idle: int, processes: int, seconds: float, p99: float) -> int:
-    total = active + idle
-    limit = raise_limit()
-    if total + 100 > limit:
-        print(f"{total} connections need more descriptors than the {limit} that are allowed (ulimit -Hn)")
-        return 2
-    logging.getLogger("geventws").setLevel(logging.ERROR)
-    server = WebSocketServer(("127.0.0.1", 0), echo, backlog=4096, open_timeout=120)
-    server.start()
-    url = f"ws://127.0.0.1:{server.address[1]}/"
-    connect(url).close()
-    before = rss()
-    started = time.monotonic()
-    shares = [(active // processes, idle // processes)] * processes
-    clients = [
-        Popen([sys.executable, __file__, "--clients", url, *map(str, share)], stdin=PIPE, stdout=PIPE)
-        for share in shares
+def start_clients(address: tuple[str, int], given: argparse.Namespace) -> list[Any]:
+    shares = zip(share(given.active, given.processes), share(given.idle, given.processes), strict=True)
+    return [
+        Popen(
+            [sys.executable, __file__, "--clients", json.dumps([address, active, idle, given.compression])],
+            stdin=PIPE,
+            stdout=PIPE,
+        )
+        for active, idle in shares
     ]
+
+
+# What is measured
+
+
+def stop(server: Server) -> tuple[float, float]:
+    """Have the server end: when it was told, and how long it took."""
+    started = time.monotonic()
+    server.process.send_signal(signal.SIGTERM)
+    try:
+        server.process.wait(30)
+    except TimeoutExpired:
+        return started, float("inf")
+    return started, time.monotonic() - started
+
+
+def run(server: Server, given: argparse.Namespace) -> int:
+    total = given.active + given.idle
+    before = server.ask("look")
+    clients = start_clients(server.address, given)
+    for process in clients:
+        process.stdout.readline()
+    started = time.monotonic()
+    for process in clients:
+        process.stdin.write(b"\n")
+        process.stdin.flush()
     opened = sum(int(process.stdout.readline()) for process in clients)
     took = time.monotonic() - started
-    gevent.sleep(0.5)
-    held = len(server.clients)
-    each = (rss() - before) / max(1, held)
-    latencies = measure(server, seconds)
-    still = len(server.clients)
-    reports = []
-    for process in clients:
-        output, _ = process.communicate(b"\n", timeout=120)
-        reports.append(json.loads(output))
-    server.stop()
-    at_99 = latencies[len(latencies) * 99 // 100]
-    lost = sum(report["lost"] for report in reports) + held - still
-    print(f"{held} connections, {active} of them active, opened in {took:.1f} s ({opened / took:.0f} a second)")
-    print(f"memory of each in the server: {each:.0f} bytes")
-    print(f"messages sent and answered: {sum(report['answered'] for report in reports)} in {seconds:.0f} s")
-    print(f"{len(latencies)} pings: half within {latencies[len(latencies) // 2] * 1000:.1f} ms, ", end="")
-    print(f"99 of 100 within {at_99 * 1000:.1f} ms, all within {latencies[-1] * 1000:.1f} ms")
-    print(f"lost: {lost}")
-    return 1 if lost or held != sum(map(sum, shares)) or at_99 > p99 else 0
+    time.sleep(0.5)
+    held = server.ask("look")
+    measured_at = time.monotonic()
+    pings = server.ask(f"ping {given.seconds}")
+    after = server.ask("look")
+    measured = time.monotonic() - measured_at
+    stopped_at, gone = stop(server) if given.stop else (0.0, 0.0)
+    reports = [json.loads(process.communicate(b"\n", timeout=60)[0]) for process in clients]
+    seconds_of_messages = time.monotonic() - started if not given.stop else stopped_at - started
+    answered, lost, told = (sum(report[name] for report in reports) for name in ("answered", "lost", "told"))
+    missing = total - opened + held["clients"] - after["clients"]
+    print(f"{held['clients']} connections, {given.active} of them active, opened in {took:.1f} s", end=" ")
+    print(f"({opened / took:.0f} a second)")
+    for when, seen in (("open", held), ("measured", after)):
+        print(f"memory of each in the server, when all were {when}: {(seen['rss'] - before['rss']) / total:.0f} bytes")
+    print(f"messages sent and answered: {answered}, {answered / seconds_of_messages:.0f} a second")
+    print(f"{pings['count']} pings: half within {pings['half'] * 1000:.1f} ms,", end=" ")
+    print(f"99 of 100 within {pings['at_99'] * 1000:.1f} ms, all within {pings['all'] * 1000:.1f} ms")
+    print(f"the server had {(after['cpu'] - held['cpu']) / measured:.0%} of a processor")
+    good = not lost and not missing and pings["at_99"] <= given.p99
+    if given.stop:
+        last = max(report["last_told"] for report in reports) - stopped_at
+        print(f"told to stop: {told} had 1001 within {last:.2f} s, the process was gone within {gone:.2f} s")
+        good = good and told == opened and last <= ALL_TOLD and gone <= GONE
+    elif told:
+        lost += told
+        good = False
+    print(f"lost: {max(lost, missing)}")
+    return 0 if good else 1
 
 
 def main() -> int:
+    limit = raise_limit()
     if sys.argv[1:2] == ["--clients"]:
-        raise_limit()
-        url, active, idle = sys.argv[2:]
-        Clients(url, int(active), int(idle)).run()
+        address, *rest = json.loads(sys.argv[2])
+        Clients(tuple(address), *rest).run()
         return 0
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--active", type=int, default=10_000)
     parser.add_argument("--idle", type=int, default=0)
-    parser.add_argument("--processes", type=int, default=4, help="of clients")
+    parser.add_argument("--server", choices=["own", "wsgi"], default="own", help="WebSocketServer, or gevent.pywsgi")
+    parser.add_argument("--compression", action="store_true", help="messages of 1.6 KiB, compressed both ways")
+    parser.add_argument("--processes", type=int, default=2, help="of clients")
     parser.add_argument("--seconds", type=float, default=60, help="of measuring")
     parser.add_argument("--p99", type=float, default=1.0, help="how long 99 of 100 pings may take, in seconds")
+    parser.add_argument("--stop", action="store_true", help="stop the server at the end, and see that all are told")
     given = parser.parse_args()
-    return run(given.active, given.idle, given.processes, given.seconds, given.p99)
+    if given.active + given.idle + 100 > limit:
+        print(f"so many connections need more descriptors than the {limit} that are allowed (ulimit -Hn)")
+        return 2
+    with Server(given.server, *["--compression"] * given.compression) as server:
+        return run(server, given)
 
 
 if __name__ == "__main__":

@@ -12,12 +12,9 @@ status is 1 where anything is wrong.
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import logging
-import os
 import random
-import resource
 import sys
 import time
 from collections import Counter
@@ -27,12 +24,17 @@ from typing import Any, NamedTuple
 import gevent
 from gevent import get_hub
 from gevent.subprocess import PIPE, Popen
+from holding import Holding, holding, raise_limit, resident, trim
 
 from geventws import ConnectionClosed, WebSocketServer, connect
 
 SIZES = [16, 16, 60, 200, 200, 1000, 5000, 40_000]
 STOPPED = 3
 """How long a client that has stalled does not read, in seconds."""
+
+
+KEPT = 0.2
+"""How much of the memory by which the server grew may be left when all connections are gone."""
 
 
 class Settings(NamedTuple):
@@ -228,24 +230,6 @@ class Server:
             self.counts["messages"] += 1
 
 
-class Holding(NamedTuple):
-    """What the process holds."""
-
-    rss: int
-    descriptors: int
-    greenlets: int
-    objects: int
-
-
-def holding() -> Holding:
-    gc.collect()
-    things = gc.get_objects()
-    greenlets = sum(isinstance(thing, gevent.Greenlet) and not thing.dead for thing in things)
-    with open("/proc/self/statm") as file:
-        rss = int(file.read().split()[1]) * resource.getpagesize()
-    return Holding(rss, len(os.listdir("/proc/self/fd")), greenlets, len(things))
-
-
 def watch_over(server: WebSocketServer, seconds: float) -> list[Holding]:
     """Look at what is held every tenth of the time."""
     seen = []
@@ -255,14 +239,15 @@ def watch_over(server: WebSocketServer, seconds: float) -> list[Holding]:
         now = seen[-1]
         print(
             f"{(number + 1) * seconds / 10:8.0f} s  {len(server.clients):6} connections  RSS {now.rss >> 10:8} KiB  "
-            f"{now.descriptors:6} descriptors  {now.greenlets:6} greenlets  {now.objects:8} objects",
+            f"{now.descriptors:6} descriptors  {now.greenlets:6} greenlets  {now.objects:8} objects  "
+            f"{now.contexts:6} of zlib",
             flush=True,
         )
     return seen
 
 
-def violations(before: Holding, seen: list[Holding], after: Holding, settings: Settings) -> list[str]:
-    """What has grown and should not have."""
+def violations(before: Holding, seen: list[Holding], after: Holding, kept: int, settings: Settings) -> list[str]:
+    """What has grown and should not have; ``kept`` bytes of memory are more than before, free ones not counted."""
     faults = []
     if after.descriptors > before.descriptors:
         faults.append(f"{after.descriptors - before.descriptors} descriptors are left")
@@ -270,17 +255,19 @@ def violations(before: Holding, seen: list[Holding], after: Holding, settings: S
         faults.append(f"{after.greenlets - before.greenlets} greenlets are left")
     if after.objects > before.objects + 2000:
         faults.append(f"{after.objects - before.objects} objects are left")
+    if after.contexts > before.contexts:
+        faults.append(f"{after.contexts - before.contexts} contexts of zlib are left")
     middle, last = seen[len(seen) // 2], seen[-1]
     allowed = 2**20 * max(1.0, settings.seconds / 3600) + 2048 * settings.connections
     if settings.seconds >= 60 and last.rss - middle.rss > allowed:
         faults.append(f"the resident memory has grown by {(last.rss - middle.rss) >> 10} KiB in the second half")
+    if kept > KEPT * (highest(seen) - before.rss) + 2**21:
+        faults.append(f"{kept >> 10} KiB are left")
     return faults
 
 
-def raise_limit() -> None:
-    """Allow as many descriptors as the system does."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+def highest(seen: list[Holding]) -> int:
+    return max(now.rss for now in seen)
 
 
 def run(settings: Settings) -> int:
@@ -309,7 +296,9 @@ def run(settings: Settings) -> int:
     del processes, process, report, reports
     gevent.sleep(0.2)
     after = holding()
-    faults += violations(before, seen, after, settings)
+    trim()
+    kept = resident() - before.rss
+    faults += violations(before, seen, after, kept, settings)
     made.server.stop()
     compression = "with compression" if settings.compression else "without compression"
     print(f"\n{settings.seconds:.0f} s, {settings.connections} connections at once, {compression}")
@@ -317,6 +306,8 @@ def run(settings: Settings) -> int:
         print(f"{name:20} {counts[name]:12}")
     print(f"{'server interruptions':20} {made.counts['interruptions']:12}")
     print(f"before {before}\nafter  {after}")
+    print(f"memory: {before.rss >> 10} KiB before, {highest(seen) >> 10} at most, {after.rss >> 10} after, ", end="")
+    print(f"{(before.rss + kept) >> 10} when the allocator gives back what is free")
     for fault in faults:
         print(f"VIOLATION: {fault}")
     print("failed" if faults or not counts["messages"] else "nothing lost, nothing left")
