@@ -42,13 +42,16 @@ class Drain:
     def close(self, frame: CloseFrame, over: float) -> None:
         """Open no more connections, and begin to close each at a random moment within ``over`` seconds.
 
-        So the clients come back one after the other, to this server's successor or to its neighbours.
+        So the clients come back one after the other, to this server's successor or to its neighbours. Where that is 0,
+        all are told before any answer is read, which would make the last ones wait.
         """
         self._frame = frame
         websockets = self.open
         start = now()
         for ws, moment in zip(websockets, sorted(random.uniform(0, over) for _ in websockets), strict=True):
-            sleep(max(0.0, start + moment - now()))
+            early = start + moment - now()
+            if early > 0:
+                sleep(early)
             ws.start_close(frame)
 
     def wait(self, timeout: float | None) -> bool:

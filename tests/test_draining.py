@@ -60,6 +60,14 @@ def test_all_connections_are_closed_with_the_code(drain: Drain, join: Join) -> N
     assert not drain.open
 
 
+def test_all_are_told_at_once_where_they_need_not_be_spread(drain: Drain, join: Join) -> None:
+    joined = [join() for _ in range(3)]
+    turns: list[int] = []
+    gevent.get_hub().loop.run_callback(turns.append, 1)
+    drain.close(FRAME, 0)
+    assert (closed(joined), turns) == (3, [])
+
+
 def test_connections_are_closed_one_after_the_other(drain: Drain, join: Join) -> None:
     joined = [join() for _ in range(20)]
     with stopwatch() as watch:
