@@ -16,7 +16,8 @@ REQUEST = (
 )
 ACCEPT = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 """What answers this key (RFC 6455 section 1.3)."""
-DEFLATE = "Sec-WebSocket-Extensions: permessage-deflate\r\n"
+DEFLATE = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n"
+"""What browsers offer."""
 RSV1, TEXT, BINARY, CLOSE, PING, PONG = 0x40, 0x1, 0x2, 0x8, 0x9, 0xA
 MASK = b"\x37\xfa\x21\x3d"
 
