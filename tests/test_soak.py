@@ -21,7 +21,7 @@ def output_of(program: str, *arguments: str) -> str:
 
 def test_a_short_soak_loses_nothing_and_leaves_nothing() -> None:
     arguments = ["--minutes", "0.05", "--connections", "30", "--processes", "1", "--rate", "20", "--churn", "0.5"]
-    output = output_of("soak.py", *arguments, "--stall", "0", "--interrupt", "0.2", "--compression")
+    output = output_of("soak.py", *arguments, "--stall", "0", "--interrupt", "0.2", "--kill", "0.2", "--compression")
     assert "nothing lost, nothing left" in output
 
 

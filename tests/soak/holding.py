@@ -36,10 +36,10 @@ class Holding(NamedTuple):
 def holding() -> Holding:
     """What this process holds. What waits for the garbage collector does not count."""
     gc.collect()
-    things = gc.get_objects()
-    greenlets = sum(isinstance(thing, gevent.Greenlet) and not thing.dead for thing in things)
     # The collector does not know contexts, but each holds its type.
     contexts = sum(map(sys.getrefcount, _CONTEXTS)) - _OTHERS
+    things = gc.get_objects()
+    greenlets = sum(isinstance(thing, gevent.Greenlet) and not thing.dead for thing in things)
     return Holding(resident(), len(os.listdir("/proc/self/fd")), greenlets, len(things), contexts)
 
 

@@ -5,8 +5,9 @@
 The server runs in this process, the clients in processes of their own. Each connection sends numbered messages and
 gets each one back, once and in order. Now and then a client leaves (in order or with a reset) and comes back, a client
 stops reading for a while, and a greenlet of either side is interrupted while it sends or receives and goes on with what
-it did. At the end, and every few seconds, it is looked at what the server's process holds. It prints a summary, and its
-status is 1 where anything is wrong.
+it did. A handler that is killed ends its connection at once: the client must have had what it sent, but for what was
+still in the queue of a client that does not read. At the end, and every few seconds, it is looked at what the server's
+process holds. It prints a summary, and its status is 1 where anything is wrong.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from holding import Holding, holding, raise_limit, resident, trim
 from geventws import ConnectionClosed, WebSocketServer, connect
 
 SIZES = [16, 16, 60, 200, 200, 1000, 5000, 40_000]
+CUT_OFF = (1001, 1006)
+"""How a connection ends whose handler is killed: with a close frame, unless the queue before it was not empty."""
 STOPPED = 3
 """How long a client that has stalled does not read, in seconds."""
 
@@ -38,7 +41,7 @@ KEPT = 0.2
 
 
 class Settings(NamedTuple):
-    """How a run goes; the chances are those for each message."""
+    """How a run goes; ``churn`` and ``kill`` are chances for each second, the others for each message."""
 
     seconds: float
     connections: int
@@ -47,6 +50,7 @@ class Settings(NamedTuple):
     churn: float
     stall: float
     interrupt: float
+    kill: float
     compression: bool
 
 
@@ -66,6 +70,8 @@ class Clients:
         self.chance = random.Random(seed)
         self.counts: Counter[str] = Counter()
         self.faults: list[str] = []
+        self.seed = seed
+        self.cut_off: dict[str, int] = {}  # how many messages had come on a connection that the server ended
         self.end = time.monotonic() + settings.seconds
 
     def run(self) -> None:
@@ -79,7 +85,7 @@ class Clients:
         for greenlet in greenlets:
             if not greenlet.successful():
                 self.fault(f"a client failed: {greenlet.exception!r}")
-        print(json.dumps({"counts": self.counts, "faults": self.faults[:20]}), flush=True)
+        print(json.dumps({"counts": self.counts, "faults": self.faults[:20], "cut off": self.cut_off}), flush=True)
 
     def fault(self, text: str) -> None:
         self.counts["faults"] += 1
@@ -88,10 +94,11 @@ class Clients:
     def client(self, number: int) -> None:
         while time.monotonic() < self.end:
             self.counts["connections"] += 1
-            ws = connect(self.url, compression=self.settings.compression, close_timeout=30, open_timeout=60)
-            self.life(ws)
+            name = f"{self.seed}-{self.counts['connections']}"
+            ws = connect(self.url + name, compression=self.settings.compression, close_timeout=30, open_timeout=60)
+            self.life(ws, name)
 
-    def life(self, ws: Any) -> None:
+    def life(self, ws: Any, name: str) -> None:
         """Send and receive until it is time to go; all that was sent must be back before the connection is left."""
         leave_at = time.monotonic() + self.chance.expovariate(self.settings.churn or 1e-9)
         sent = [0]
@@ -111,6 +118,9 @@ class Clients:
                 gevent.sleep(STOPPED)
                 ws.resume()
         sender.join()
+        if ws.close_code in CUT_OFF:
+            self.cut_off[name] = expected
+            return
         if expected != sent[0]:
             self.fault(f"{sent[0] - expected} of {sent[0]} messages were lost ({ws.close_code} {ws.close_reason})")
         self.leave(ws)
@@ -144,8 +154,7 @@ class Clients:
                     sent[0] += 1
             except Interruption:
                 continue
-            except ConnectionClosed as error:
-                self.fault(f"the connection ended: {error}")
+            except ConnectionClosed:
                 return
             gevent.sleep(self.chance.expovariate(self.settings.rate))
 
@@ -192,22 +201,36 @@ class interrupted:  # noqa: N801 (it reads as a statement)
 
 
 class Server:
-    """Echoes; its greenlets are interrupted as the clients' are, and some killed ones end connections with 1001."""
+    """Echoes; its greenlets are interrupted as the clients' are, and some are killed."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.chance = random.Random(0)
         self.counts: Counter[str] = Counter()
+        self.handlers: set[Any] = set()
+        self.killed: dict[str, int] = {}  # how many messages a handler had sent when it was killed
         self.server = WebSocketServer(
             ("127.0.0.1", 0),
-            self.echo,
+            self.handle,
             backlog=1024,
             compression=settings.compression,
             close_timeout=30,
             open_timeout=60,
         )
 
-    def echo(self, ws: Any) -> None:
+    def handle(self, ws: Any) -> None:
+        me = gevent.getcurrent()
+        self.handlers.add(me)
+        sent = [0]
+        try:
+            self.echo(ws, sent)
+        except gevent.GreenletExit:
+            self.killed[ws.request.path.removeprefix("/")] = sent[0]
+            raise
+        finally:
+            self.handlers.remove(me)
+
+    def echo(self, ws: Any, sent: list[int]) -> None:
         while True:
             try:
                 with interrupted(self.chance, self.settings.interrupt, self.counts):
@@ -221,13 +244,32 @@ class Server:
                     with interrupted(self.chance, self.settings.interrupt, self.counts):
                         ws.send(message)
                         message = None
+                        sent[0] += 1
                     break
                 except Interruption:
                     if message is None:
                         break
                 except ConnectionClosed:
                     return
-            self.counts["messages"] += 1
+
+    def kill_some(self) -> None:
+        """Kill handlers drawn by lot, as long as there are any."""
+        while True:
+            gevent.sleep(0.1)
+            for handler in [handler for handler in self.handlers if self.chance.random() < self.settings.kill / 10]:
+                self.counts["kills"] += 1
+                handler.kill(block=False)
+
+    def compare(self, cut_off: dict[str, int]) -> Iterator[str]:
+        """What is wrong with the connections that ended by themselves."""
+        for name, count in cut_off.items():
+            sent = self.killed.get(name)
+            if sent is None:
+                yield f"connection {name} ended by itself"
+            elif count > sent:
+                yield f"connection {name} had {count} messages, of {sent} that were sent"
+            else:
+                self.counts["lost with a kill"] += sent - count
 
 
 def watch_over(server: WebSocketServer, seconds: float) -> list[Holding]:
@@ -281,7 +323,9 @@ def run(settings: Settings) -> int:
     before = holding()
     arguments = [sys.executable, __file__, "--clients", url, json.dumps(settings)]
     processes = [Popen([*arguments, str(seed)], stdout=PIPE) for seed in range(settings.processes)]
+    killer = gevent.spawn(made.kill_some)
     seen = watch_over(made.server, settings.seconds)
+    killer.kill()
     reports = [json.loads(process.communicate(timeout=180)[0] or b"{}") for process in processes]
     deadline = time.monotonic() + 35
     while made.server.clients and time.monotonic() < deadline:
@@ -292,6 +336,7 @@ def run(settings: Settings) -> int:
     faults: list[str] = []
     for process, report in zip(processes, reports, strict=True):
         counts.update(report.get("counts", {}))
+        faults += made.compare(report.get("cut off", {}))
         faults += report.get("faults", [f"a process of clients ended with {process.returncode}"])
     del processes, process, report, reports
     gevent.sleep(0.2)
@@ -305,6 +350,8 @@ def run(settings: Settings) -> int:
     for name in ("connections", "messages", "stalls", "interruptions", "left without a word"):
         print(f"{name:20} {counts[name]:12}")
     print(f"{'server interruptions':20} {made.counts['interruptions']:12}")
+    for name in ("kills", "lost with a kill"):
+        print(f"{name:20} {made.counts[name]:12}")
     print(f"before {before}\nafter  {after}")
     print(f"memory: {before.rss >> 10} KiB before, {highest(seen) >> 10} at most, {after.rss >> 10} after, ", end="")
     print(f"{(before.rss + kept) >> 10} when the allocator gives back what is free")
@@ -328,6 +375,7 @@ def main() -> int:
     parser.add_argument("--churn", type=float, default=0.05, help="how often each connection leaves, a second")
     parser.add_argument("--stall", type=float, default=0.002, help="the chance of a stall at each message")
     parser.add_argument("--interrupt", type=float, default=0.05, help="the chance of an interruption at each call")
+    parser.add_argument("--kill", type=float, default=0.001, help="how often each handler is killed, a second")
     parser.add_argument("--compression", action="store_true")
     given = parser.parse_args()
     return run(
@@ -339,6 +387,7 @@ def main() -> int:
             given.churn,
             given.stall,
             given.interrupt,
+            given.kill,
             given.compression,
         )
     )
