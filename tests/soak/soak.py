@@ -36,8 +36,9 @@ STOPPED = 3
 """How long a client that has stalled does not read, in seconds."""
 
 
-KEPT = 0.2
-"""How much of the memory by which the server grew may be left when all connections are gone."""
+KEPT, KEPT_OF_EACH = 0.2, 8192
+"""How much of the memory by which the server grew may be left when all connections are gone, and beside that how many
+bytes of each connection: Python gives its arenas back only where nothing is left in them, and uses them again."""
 
 
 class Settings(NamedTuple):
@@ -305,7 +306,7 @@ def violations(before: Holding, seen: list[Holding], after: Holding, kept: int, 
     allowed = 2**20 * max(1.0, settings.seconds / 3600) + each * settings.connections
     if settings.seconds >= 60 and last.rss - middle.rss > allowed:
         faults.append(f"the resident memory has grown by {(last.rss - middle.rss) >> 10} KiB in the second half")
-    if kept > KEPT * (highest(seen) - before.rss) + 2**21:
+    if kept > KEPT * (highest(seen) - before.rss) + KEPT_OF_EACH * settings.connections + 2**20:
         faults.append(f"{kept >> 10} KiB are left")
     return faults
 
