@@ -72,12 +72,13 @@ class Clients(raw.Clients):
             if self.lost:
                 break
         print(len(self.talking), flush=True)
-        self.answered = 0
+        self.answered, began = 0, time.monotonic()
         self.epoll.register(0, select.EPOLLIN)
         while not self.turn(self.send_due()):
             pass
-        report = {"answered": self.answered, "lost": self.lost, "told": self.told, "last_told": self.last_told}
-        print(json.dumps(report), flush=True)
+        rate = self.answered / ((self.last_told or time.monotonic()) - began)
+        report = {"answered": self.answered, "rate": rate, "lost": self.lost}
+        print(json.dumps({**report, "told": self.told, "last_told": self.last_told}), flush=True)
 
     def send_due(self) -> float:
         """Send what is due; how long there is nothing more to send, in seconds."""
@@ -163,14 +164,14 @@ def run(server: Server, given: argparse.Namespace) -> int:
     seconds = time.monotonic() - began
     told_at, gone = stop(server) if given.stop else (0.0, 0.0)
     reports = [json.loads(process.communicate(b"\n", timeout=60)[0]) for process in clients]
-    sums = {name: sum(report[name] for report in reports) for name in ("answered", "lost", "told")}
+    sums = {name: sum(report[name] for report in reports) for name in ("answered", "rate", "lost", "told")}
     lost = sums["lost"] + (0 if given.stop else sums["told"])
     lost = max(lost, given.active + given.idle - after["clients"])
     good = not lost and pings["at_99"] <= given.p99
     print(f"{opened} connections, {given.active} of them active, opened in {took:.1f} s ({opened / took:.0f} a second)")
     for when, seen in (("open", held), ("measured", after)):
         print(f"memory of each in the server, when all were {when}: {(seen['rss'] - before['rss']) / opened:.0f} bytes")
-    print(f"messages sent and answered: {sums['answered']}, {sums['answered'] / seconds:.0f} a second")
+    print(f"messages sent and answered: {sums['answered']}, {sums['rate']:.0f} a second")
     print(f"{pings['count']} pings: half within {pings['half'] * 1000:.1f} ms,", end=" ")
     print(f"99 of 100 within {pings['at_99'] * 1000:.1f} ms, all within {pings['all'] * 1000:.1f} ms")
     print(f"the server had {(after['cpu'] - held['cpu']) / seconds:.0%} of a processor")
