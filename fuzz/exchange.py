@@ -109,10 +109,10 @@ def _go_through(protocol: Any, events: list[Any], settings: Settings, said: Outc
         events = protocol.go_on() if protocol.job is None else protocol.finish_job(_result(protocol.job))
 
 
-def _result(job: Any) -> bytes | BaseException:
+def _result(job: Any) -> list[bytes] | BaseException:
     """As `offload` does it: what a job raises is its result."""
     try:
-        data: bytes = job()
+        data: list[bytes] = job()
     except Exception as error:  # noqa: BLE001
         return error
     return data

@@ -261,7 +261,7 @@ class Connection(Owner):
         if self._protocol.resting and not self._paused:
             self._read_on()
 
-    def _job_done(self, result: bytes | BaseException) -> None:
+    def _job_done(self, result: list[bytes] | BaseException) -> None:
         self._offloaded = False
         if self._transport.closed:
             self._protocol.job = None

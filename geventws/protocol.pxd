@@ -53,7 +53,8 @@ cdef class Protocol:
     cdef long long _size
     cdef long long _wire_size
     cdef long long _fragments
-    cdef bytearray _buffer
+    cdef object _gathered
+    cdef long long _room
     cdef object _decoder
 
     cpdef bint is_suspended(self)
@@ -71,7 +72,15 @@ cdef class Protocol:
     cdef _begin_frame(self, FrameHeader header)
     @cython.locals(stop=Py_ssize_t)
     cdef Py_ssize_t _read_payload(self, bytearray data, Py_ssize_t offset, Py_ssize_t end) except -1
+    cdef _payload(self, bytearray data, Py_ssize_t start, Py_ssize_t stop)
+    cdef _accept_inflated(self, bytes data, bint more=*)
+    cdef _accept(self, object data, bint last)
+    cdef object _gather(self, object data)
+    @cython.locals(end="long long")
+    cdef _make_room(self, object gathered)
+    cdef bytes _take_gathered(self, object gathered)
     cdef str _to_str(self, bytearray data, Py_ssize_t start, Py_ssize_t stop)
+    cdef str _decoded(self, object data)
     cdef _put(self, object item)
     cpdef bytes encode(self, int first, object payload)
     cpdef object masking_key(self)

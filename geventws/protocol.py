@@ -7,8 +7,9 @@ What always holds:
   readable, and nothing after it is looked at (RFC 6455 section 7.1.7).
 - Payload is consumed as it arrives: unmasked, inflated and checked at once, so that the first bad byte is found at
   once. Only the beginning of a frame header or of a control frame is kept, 139 bytes at most.
-- Memory is bounded by bytes held. A length is compared before a payload byte is kept, nothing is allocated from an
-  announced length, and parsing is suspended while the messages that nobody has taken weigh more than `HELD_LIMIT`.
+- Memory is bounded by bytes held. A length is compared before a payload byte is kept, room for an announced length is
+  made once two thirds of it are here, and parsing is suspended while the messages that nobody has taken weigh more than
+  `HELD_LIMIT`. A message takes no more than ``max_size`` while it is put together, and none of it is copied then.
 - Frames that bring little, such as pings and empty fragments, are read a bounded number at once: then parsing rests
   until the caller goes on, so that a read that is full of them does not hold the hub.
 - Inflating is bounded: what would hold the hub for long is left to the caller as a `job`, and parsing is suspended
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Callable
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from .events import Event, Fragment, Item, Ping, Pong, State
@@ -35,6 +37,10 @@ INLINE_INFLATE = 262144
 """How many bytes are inflated at once before the rest becomes a job."""
 JOB_INFLATE = 16777216
 """How many bytes one job inflates at the most."""
+EXACT_FROM = 262144
+"""A message that may become longer is put together in a buffer that is no larger than that, in bytes."""
+_READ = 32768
+"""How much is inflated in one step: so much zlib gives without putting it together from several buffers."""
 _READ_COST = 1024
 REST_AFTER = 2048
 """Parsing rests after so many control frames and fragments."""
@@ -62,7 +68,6 @@ class Protocol:
     """
 
     __slots__ = (
-        "_buffer",
         "_compressed",
         "_decoder",
         "_dropping",
@@ -70,6 +75,7 @@ class Protocol:
         "_final",
         "_fragmented",
         "_fragments",
+        "_gathered",
         "_header",
         "_key",
         "_masks",
@@ -79,6 +85,7 @@ class Protocol:
         "_max_whole",
         "_phase",
         "_remaining",
+        "_room",
         "_size",
         "_tail",
         "_tail_start",
@@ -128,7 +135,7 @@ class Protocol:
         self.as_stream = False
         self.report_control = False
         self.resting = False
-        self.job: Callable[[], bytes] | None = None
+        self.job: Callable[[], list[bytes]] | None = None
         self.error: ProtocolError | None = None
         self.close_rcvd: CloseFrame | None = None
         self.close_sent: CloseFrame | None = None
@@ -161,7 +168,9 @@ class Protocol:
         self._size = 0
         self._wire_size = 0
         self._fragments = 0
-        self._buffer = bytearray()
+        # What is here of it, and for how much of it there is room already.
+        self._gathered: BytesIO | None = None
+        self._room = 0
         self._decoder: codecs.IncrementalDecoder | None = None
 
     # Receiving
@@ -221,8 +230,8 @@ class Protocol:
             self._fail(error, events)
             return end
 
-    def finish_job(self, result: bytes | BaseException) -> list[Event]:
-        """Take the result of the job, then go on with what was received since."""
+    def finish_job(self, result: list[bytes] | BaseException) -> list[Event]:
+        """Take the result of the job, which it uses up, then go on with what was received since."""
         self.job = None
         events: list[Event] = []
         if self.error is not None:
@@ -230,7 +239,10 @@ class Protocol:
         try:
             if isinstance(result, BaseException):
                 raise result
-            self._accept_inflated(result)
+            result.reverse()
+            while result:
+                data = result.pop()  # so that no byte is held twice
+                self._accept_inflated(data, bool(result))
             self._inflate()
         except ProtocolError as error:
             self._fail(error, events)
@@ -256,9 +268,8 @@ class Protocol:
     def stream(self) -> None:
         """Let the present message, or the next one, come in fragments; what is here of it already comes first."""
         self.streaming = True
-        if self._buffer:
-            data = bytes(self._buffer)
-            self._buffer = bytearray()
+        if self._gathered is not None:
+            data = self._take_gathered(self._gathered)
             if not self._text:
                 self._put(Fragment(data, False))
                 return
@@ -273,7 +284,7 @@ class Protocol:
 
     def _fail(self, error: ProtocolError, events: list[Event]) -> None:
         self.error = error.with_traceback(None)  # which would keep alive whatever its frames know
-        self._buffer = bytearray()
+        self._gathered = None
         events.append(error)
 
     def _walk(self, data: bytearray, offset: int, end: int, events: list[Event]) -> int:
@@ -412,27 +423,27 @@ class Protocol:
             if budget <= 0:
                 self.job = self._inflate_job
                 return
-            data = decompressor.read(min(budget, self._room() + 1))
+            data = decompressor.read(min(_READ, budget, self._max_size - self._size + 1))
             # A read costs something even if it gives nothing, as from block after empty block.
             budget -= len(data) + _READ_COST
             self._accept_inflated(data)
 
-    def _accept_inflated(self, data: bytes) -> None:
-        """`_accept` for what the decompressor gave: the last of the message where it has no more."""
+    def _accept_inflated(self, data: bytes, more: bool = False) -> None:
+        """`_accept` for what the decompressor gave: the last of the message where neither it nor the job has more."""
         assert self.decompressor is not None
-        self._accept(data, self._final and not self._remaining and not self.decompressor.pending)
+        self._accept(data, not (more or self.decompressor.pending or self._remaining) and self._final)
 
-    def _inflate_job(self) -> bytes:
+    def _inflate_job(self) -> list[bytes]:
         """Run by the caller, in another thread if it likes; touches nothing but the decompressor."""
         assert self.decompressor is not None
-        data = bytearray()
-        limit = min(JOB_INFLATE, self._room() + 1)
-        while self.decompressor.pending and len(data) < limit:
-            data += self.decompressor.read(limit - len(data))
-        return bytes(data)
-
-    def _room(self) -> int:
-        return self._max_size - self._size
+        pieces = []
+        left = min(JOB_INFLATE, self._max_size - self._size + 1)
+        while self.decompressor.pending and left > 0:
+            data = self.decompressor.read(min(_READ, left))
+            left -= len(data)
+            if data:
+                pieces.append(data)
+        return pieces
 
     def _accept(self, data: Buffer, last: bool) -> None:
         """Add octets to the message, and give it out where they are its last."""
@@ -443,16 +454,47 @@ class Protocol:
         if self.streaming:
             self._put(Fragment(bytes(data) if text is None else text, last))
             self.streaming = self.as_stream or not last
+        elif not last:
+            self._gather(data)
         else:
-            self._buffer += data
-            if last:
-                whole, self._buffer = self._buffer, bytearray()
-                self._put(self._to_str(whole, 0, len(whole)) if self._text else bytes(whole))
+            if self._gathered is not None:
+                data = self._take_gathered(self._gather(data))
+            self._put(self._decoded(data) if self._text else bytes(data))
         if last:
             self.messages_received += 1
             self.payload_received += self._size
             self._fragmented = False
             self._decoder = None
+
+    def _gather(self, data: Buffer) -> BytesIO:
+        """Put octets behind those that are here of the message. No copy is made of the whole when it is handed out."""
+        gathered = self._gathered
+        if gathered is None:
+            gathered = self._gathered = BytesIO()
+            self._room = EXACT_FROM
+        if self._size > self._room:
+            self._make_room(gathered)
+        gathered.write(data)
+        return gathered
+
+    def _make_room(self, gathered: BytesIO) -> None:
+        """Once two thirds are here of what the message may become, there is room for all of it, and no more.
+
+        A BytesIO takes up to an eighth more than it needs, but exactly what it needs where that is more than an eighth
+        above what it had.
+        """
+        end = self._size + self._remaining if self._final and not self._compressed else self._max_size
+        if self._size > end // 3 * 2:
+            position = gathered.tell()
+            gathered.seek(end - 1)
+            gathered.write(b"\0")
+            gathered.seek(position)
+            self._room = end
+
+    def _take_gathered(self, gathered: BytesIO) -> bytes:
+        self._gathered = None
+        gathered.truncate()
+        return gathered.getvalue()
 
     def _check_utf8(self, data: Buffer, last: bool) -> str | None:
         """RFC 6455 section 8.1, at the first bad byte; the text where it is wanted piece by piece."""
@@ -463,7 +505,7 @@ class Protocol:
         try:
             text = self._decoder.decode(data, last)
         except UnicodeDecodeError as error:
-            raise ProtocolError(Violation.INVALID_UTF8, str(error)) from None
+            raise _not_utf8(error) from None
         if self._validate and _begins_surrogate(self._decoder.getstate()[0]):
             raise ProtocolError(Violation.INVALID_UTF8, "a surrogate begins")
         return text
@@ -472,7 +514,13 @@ class Protocol:
         try:
             return to_str(data, start, stop, self._errors)
         except UnicodeDecodeError as error:
-            raise ProtocolError(Violation.INVALID_UTF8, str(error)) from None
+            raise _not_utf8(error) from None
+
+    def _decoded(self, data: Buffer) -> str:
+        try:
+            return str(data, "utf-8", self._errors)
+        except UnicodeDecodeError as error:
+            raise _not_utf8(error) from None
 
     def _put(self, item: Item) -> None:
         if self.close_sent is not None and not self.as_stream and (self._dropping or self.held > _HELD_LIMIT):
@@ -513,12 +561,16 @@ class Protocol:
         self.state = State.CLOSED
         self._tail = bytearray()
         self._tail_start = 0
-        self._buffer = bytearray()
+        self._gathered = None
         self._decoder = None
         if self.compressor is not None:
             self.compressor.close()
         if self.decompressor is not None and self.job is None:
             self.decompressor.close()
+
+
+def _not_utf8(error: UnicodeDecodeError) -> ProtocolError:
+    return ProtocolError(Violation.INVALID_UTF8, str(error))
 
 
 def _begins_surrogate(pending: bytes) -> bool:

@@ -8,6 +8,7 @@ import zlib
 from sys import getsizeof
 
 import pytest
+from tools.measuring import memory
 
 from geventws.compression import Compressor, Decompressor
 from geventws.deflate import Parameters, PerMessageDeflate
@@ -386,9 +387,10 @@ def test_much_to_inflate_becomes_a_job_and_what_follows_waits_for_it():
 def test_a_job_stops_at_max_size():
     protocol = new(deflate=Parameters(), max_size=2 * INLINE_INFLATE)
     receive(protocol, frame(0xC2, deflated(bytes(100 * INLINE_INFLATE))))
-    data = protocol.job()
-    assert len(data) == INLINE_INFLATE + 1
-    assert [error.violation for error in protocol.finish_job(data)] == [Violation.MESSAGE_TOO_BIG]
+    pieces = protocol.job()
+    assert INLINE_INFLATE < len(b"".join(pieces)) < INLINE_INFLATE + 32768
+    assert protocol.decompressor.given == 2 * INLINE_INFLATE + 1
+    assert [error.violation for error in protocol.finish_job(pieces)] == [Violation.MESSAGE_TOO_BIG]
 
 
 def test_a_job_that_finds_bad_data_is_a_violation():
@@ -405,6 +407,77 @@ def test_another_failure_of_a_job_leaves_as_it_came():
     receive(protocol, frame(0xC2, deflated(bytes(2 * INLINE_INFLATE))))
     with pytest.raises(MemoryError):
         protocol.finish_job(MemoryError())
+
+
+def test_a_job_may_find_no_more_output():
+    """Behind the output there are empty blocks, more than are looked at in one go."""
+    zlibber = zlib.compressobj(6, zlib.DEFLATED, -15)
+    data = zlibber.compress(bytes(INLINE_INFLATE - 16384)) + zlibber.flush(zlib.Z_SYNC_FLUSH)
+    protocol = new(deflate=Parameters(), max_size=None)
+    assert receive(protocol, frame(0xC2, data + b"\0\0\0\xff\xff" * 100_000 + b"\0")) == []
+    assert protocol.job() == []
+
+
+# Memory
+
+MIB = 2**20
+
+
+def fragmented(*sizes):
+    """A message in frames of these sizes and an empty last one."""
+    first, *others = (bytes(size) for size in sizes)
+    return frame(0x02, first) + b"".join(frame(0x00, other) for other in others) + frame(0x80)
+
+
+def two_frames(first, size):
+    """What its last frame announces becomes known late, when there may be room for nearly as much."""
+    return frame(0x02, bytes(first)) + frame(0x80, bytes(size - first))
+
+
+LARGE = {
+    "one frame": (frame(0x82, bytes(MIB)), 1),
+    "a part of a frame": (frame(0x82, bytes(MIB))[:-1], 0),
+    "half of a frame": (frame(0x82, bytes(MIB))[: MIB // 2], 0),
+    "fragments": (fragmented(*[MIB // 128] * 128), 1),
+    "fragments that do not end": (fragmented(*[MIB // 128] * 128)[:-2], 0),
+    "three quarters in fragments": (fragmented(*[MIB // 128] * 96), 1),
+    **{
+        f"{percent} % in two frames, {first} % in the first": (two_frames(MIB * first // 100, MIB * percent // 100), 1)
+        for percent in (70, 75, 84, 90, 95, 100)
+        for first in (60, 65, 67, 74, 80, 88, 95)
+        if first < percent
+    },
+}
+
+
+@pytest.mark.parametrize("piece", [7777, 65536, 262144])
+@pytest.mark.parametrize("what", LARGE)
+def test_a_message_takes_no_more_than_max_size_even_when_it_is_handed_out(what, piece):
+    protocol = new(max_size=MIB)
+    data, count = LARGE[what]
+    pieces = [bytearray(data[start : start + piece]) for start in range(0, len(data), piece)]
+    with memory() as seen:
+        for part in pieces:
+            protocol.receive(part, len(part))
+        received = drain(protocol)
+    assert len(received) == count
+    assert seen.peak <= MIB + 65536
+
+
+@pytest.mark.parametrize("data", [bytes(MIB), random.Random(1).randbytes(MIB)], ids=["short", "long"])
+def test_what_a_job_has_inflated_is_not_held_twice(data):
+    """But for a third of it, when room is made for the whole; 192 KiB are for what inflates."""
+    protocol = new(deflate=Parameters(), max_size=MIB)
+    whole = frame(0xC2, deflated(data))
+    pieces = [bytearray(whole[start : start + 65536]) for start in range(0, len(whole), 65536)]
+    with memory() as seen:
+        for part in pieces:
+            protocol.receive(part, len(part))
+            if protocol.job is not None:
+                protocol.finish_job(protocol.job())
+        received = drain(protocol)
+    assert received == [data]
+    assert seen.peak <= MIB + MIB // 3 + 3 * 65536
 
 
 # Streaming
@@ -559,7 +632,7 @@ def test_the_end_leaves_a_running_job_its_decompressor():
     receive(protocol, frame(0xC2, deflated(bytes(2 * INLINE_INFLATE))))
     job = protocol.job
     protocol.discard()
-    assert len(job()) == INLINE_INFLATE
+    assert INLINE_INFLATE <= len(b"".join(job())) < INLINE_INFLATE + 32768
     protocol.job = None
     protocol.discard()
     assert protocol.decompressor._context is None
@@ -575,7 +648,7 @@ def test_a_job_that_ends_after_a_violation_changes_nothing():
     protocol = new(deflate=Parameters(), max_size=None)
     receive(protocol, frame(0xC2, deflated(bytes(2 * INLINE_INFLATE))))
     protocol.error = ProtocolError(Violation.INVALID_OPCODE)
-    assert protocol.finish_job(b"late") == []
+    assert protocol.finish_job([b"late"]) == []
     assert drain(protocol) == []
 
 

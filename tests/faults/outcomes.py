@@ -74,7 +74,7 @@ def received(chance: random.Random, side: Side, compressed: bool) -> list[str]:
                 seen.append(repr(protocol.take()))
             else:
                 try:
-                    result: bytes | BaseException = protocol.job()
+                    result: list[bytes] | BaseException = protocol.job()
                 except Exception as error:  # noqa: BLE001 (as the threads do)
                     result = error
                 seen.extend(repr(event) for event in protocol.finish_job(result))
