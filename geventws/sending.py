@@ -393,6 +393,10 @@ class SendingConnection(Connection):
             if self._protocol.state is _OPEN:
                 for frame in frames:
                     self._write_shared(frame)
+                if self._flushed is not None:
+                    self._flushed.set()
+            else:
+                self._behind = []  # they are dropped, which `flush` must not call written
         if self._senders:
             self._hub.loop.run_callback(self._wake_senders)
 
@@ -412,25 +416,27 @@ class SendingConnection(Connection):
     def flush(self, timeout: float | None = None) -> None:
         """Wait until the kernel has taken all that was sent.
 
+        That includes what `broadcast` has put behind a message that is being sent in fragments; it goes when that
+        message has ended. Only the greenlet that sends the fragments does not wait for what has to wait for itself.
+
         Raises:
             TimeoutError: it did not within ``timeout`` seconds.
             ConnectionClosed: the connection ended before.
         """
         self._check_thread()
         check_wait("timeout", timeout)
-        self._transport.flush()
-        if not self._transport.buffered and self._os_error is None and self._protocol.state is not _CLOSED:
-            return
-        self._must_not_be_hub()
-        if self._flushed is None:
-            self._flushed = Event()
         deadline = None if timeout is None else now() + timeout
-        while self._transport.buffered:
+        while self._os_error is None and self._protocol.state is not _CLOSED:
+            self._transport.flush()
+            if not self._transport.buffered and (self._behind is None or self._turn is getcurrent()):
+                return
+            self._must_not_be_hub()
+            if self._flushed is None:
+                self._flushed = Event()
             self._flushed.clear()
             if not self._flushed.wait(None if deadline is None else max(0, deadline - now())):
                 raise TimeoutError(f"the peer did not take all within {timeout} s")
-        if self._os_error is not None or self._protocol.state is _CLOSED:
-            self._raise_closed()
+        self._raise_closed()
 
     @contextmanager
     def cork(self) -> Iterator[None]:

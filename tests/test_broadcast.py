@@ -235,6 +235,98 @@ class TestAmongFrames:
         assert peer.read_close()[0] == 1011
         assert peer.checker.messages == []
 
+    @pytest.mark.parametrize("more", [b"", BIG], ids=["which the kernel takes at once", "which it does not"])
+    def test_flush_waits_for_what_waits_behind_the_fragments(self, make_pair, more):
+        ws, peer = make_pair(buffers=NARROW)
+        go_on = gevent.event.Event()
+
+        def fragments():
+            yield b"a"
+            go_on.wait()
+            yield b"b"
+
+        sending = start(ws.send, fragments())
+        assert broadcast([ws], b"behind" + more) == 1
+        with pytest.raises(TimeoutError):
+            ws.flush(timeout=0)
+        flushing = start_waiting(ws.flush)
+        go_on.set()
+        sending.result()
+        assert [peer.read_message() for _ in range(2)] == [b"ab", b"behind" + more]
+        flushing.result()
+        assert ws.buffered_amount == 0
+
+    def test_flush_writes_what_came_behind_the_fragments_and_is_corked(self, pair):
+        ws, peer = pair
+        go_on = gevent.event.Event()
+
+        def fragments():
+            yield "a"
+            go_on.wait()
+
+        with ws.cork():
+            sending = start(ws.send, fragments())
+            broadcast([ws], "behind")
+            flushing = start_waiting(ws.flush)
+            go_on.set()
+            sending.result()
+            flushing.result()
+            assert [peer.read_message() for _ in range(2)] == ["a", "behind"]
+
+    def test_flush_in_the_fragments_does_not_wait_for_what_waits_behind_them(self, pair):
+        ws, peer = pair
+
+        def fragments():
+            yield "a"
+            broadcast([ws], "behind")
+            ws.flush(timeout=5)
+            yield "b"
+
+        ws.send(fragments())
+        assert [peer.read_message() for _ in range(2)] == ["ab", "behind"]
+
+    def test_flush_tells_that_what_waited_behind_the_fragments_was_dropped(self, pair):
+        ws, peer = pair
+        go_on = gevent.event.Event()
+
+        def fragments():
+            yield "a"
+            go_on.wait()
+            raise LookupError
+
+        sending = start(ws.send, fragments())
+        broadcast([ws], "never")
+        flushing = start_waiting(ws.flush)
+        go_on.set()
+        assert isinstance(sending.fault(), LookupError)
+        assert peer.finish_close()[0] == 1011
+        peer.close()
+        assert isinstance(flushing.fault(), ConnectionClosedError)
+        assert ws.buffered_amount == 0
+
+    def test_flush_is_content_where_the_connection_is_closed_behind_what_waited(self, pair):
+        ws, peer = pair
+        go_on = gevent.event.Event()
+
+        def fragments():
+            yield "a"
+            go_on.wait()
+
+        def send_and_close():
+            ws.send(fragments())
+            ws.close()
+
+        closing = start(send_and_close)
+        broadcast([ws], "behind")
+        flushing = start_waiting(ws.flush)
+        go_on.set()
+        flushing.result()
+        assert peer.read_close()[0] == 1000
+        assert peer.checker.messages == ["a", "behind"]
+        peer.finish_close()
+        peer.close()
+        closing.result()
+
     def test_what_waits_behind_the_fragments_counts_for_the_bound(self, pair):
         ws, peer = pair
 

@@ -15,8 +15,8 @@ collect_ignore = ["test_demand_21_at_any_line.py"] if geventws.accelerated else 
 
 
 def pytest_terminal_summary(terminalreporter):
-    if SCALE > 1:
-        done = ", ".join(f"{count} {what}" for what, count in sorted(DONE.items()))
+    if DONE:
+        done = ", ".join(f"{count:,} {what}" for what, count in sorted(DONE.items()))
         terminalreporter.write_line(f"faults x {SCALE}: {done}")
 
 
