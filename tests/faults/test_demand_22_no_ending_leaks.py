@@ -290,5 +290,3 @@ def test_memory_after_many_connections_is_what_it_was_before(serving):
         tracemalloc.stop()
     caches = 16384 if accelerated else 131072  # what masks in plain Python keeps some patterns
     assert after - before < caches + 64 * times(50)
-
-

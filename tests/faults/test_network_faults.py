@@ -1,121 +1,101 @@
-"""What a network may do to a stream: cut it anywhere, end it or reset it behind any byte, of the handshake or a frame.
+"""What a network may do to a connection: end it, half or whole, reset it or stall behind any byte.
 
 Whole messages are received, parts of one are not; everybody who waits is told; nothing is left.
 """
 
 from __future__ import annotations
 
-import random
-import zlib
+from itertools import pairwise
 
 import pytest
 from gevent import socket
 from serving import echo
+from streams import decoding, stream_of
 from tools import raw_http, wire
 from tools.endpoint import make_websocket
-from tools.links import reset, unix_pair
+from tools.links import half_close, reset, unix_pair
 from tools.proxying import Listener, read_request
-from tools.scale import DONE, times
-from tools.timing import wait_until
-from tools.wire import BINARY, CONTINUATION, PING, RSV1, TEXT
+from tools.scale import DONE
+from tools.timing import let_hub_run, wait_until
+from tools.wire import TEXT
 
 from geventws.client import connect
-from geventws.compression import Decompressor
-from geventws.deflate import Parameters, PerMessageDeflate
+from geventws.deflate import Parameters
 from geventws.exceptions import ConnectionClosed, HandshakeError
 from geventws.frames import Side
-from geventws.protocol import Protocol
-
-MESSAGES = ["Grüße, 世界", bytes(range(200)), "", "in three parts: \U0001f600", b"x" * 3300, "last"]
 
 
-def deflated(data):
-    deflater = zlib.compressobj(wbits=-15)
-    return (deflater.compress(data) + deflater.flush(zlib.Z_SYNC_FLUSH))[:-4]
+def whole_messages(side, compressed, stream):
+    """For each number of bytes, how many messages are whole in the stream's first so many; and all the messages."""
+    protocol = decoding(side, compressed)
+    counts = [0]
+    for byte in stream:
+        protocol.receive(bytearray((byte,)), 1)
+        counts.append(len(protocol.messages))
+    return counts, [protocol.take() for _ in range(len(protocol.messages))]
 
 
-def stream_of(side, compressed=False):
-    """More than 4 KiB of frames of all kinds, as the peer of this side sends them."""
-    key = b"\x37\xfa\x21\x3d" if side is Side.SERVER else None
-    frames = []
-    for message in MESSAGES:
-        payload = message.encode() if isinstance(message, str) else message
-        opcode = TEXT if isinstance(message, str) else BINARY
-        bits = {"rsv": RSV1} if compressed else {}
-        if compressed:
-            payload = deflated(payload)
-        if message == MESSAGES[3]:
-            frames += [wire.frame(opcode, payload[:7], fin=False, key=key, **bits), wire.frame(PING, b"ping", key=key)]
-            frames += [wire.frame(CONTINUATION, payload[7:9], fin=False, key=key)]
-            frames += [wire.frame(CONTINUATION, payload[9:], key=key)]
-        else:
-            frames.append(wire.frame(opcode, payload, key=key, **bits))
-    # Payload that does not get shorter makes the stream long enough where it is compressed.
-    frames.append(wire.frame(BINARY, random.Random(1).randbytes(4000), key=key))
-    return b"".join(frames)
+ENOUGH = 4200
+"""The first so many bytes of a stream are more than 4 KiB, and have all but its last message in them."""
+ENDS = {"end": lambda sock: sock.close(), "half-close": half_close, "reset": reset}
 
 
-def received(side, compressed, pieces):
-    parameters = Parameters() if compressed else None
-    decompressor = Decompressor(parameters, PerMessageDeflate(), side) if parameters else None
-    protocol = Protocol(side, masking_keys=lambda: b"abcd", decompressor=decompressor)
-    events = []
-    for piece in pieces:
-        events += protocol.receive(bytearray(piece), len(piece))
-    return [protocol.take() for _ in range(len(protocol.messages))], events
+def receive_all(ws):
+    """The messages, and what said that there will be no more."""
+    seen = []
+    try:
+        while True:
+            seen.append(ws.recv(timeout=5))
+    except ConnectionClosed as error:
+        return seen, error
 
 
-@pytest.mark.parametrize("side", Side)
-@pytest.mark.parametrize("compressed", [False, True], ids=["plain", "compressed"])
-def test_every_split_offset_gives_the_same(side, compressed):
-    stream = stream_of(side, compressed)
-    assert len(stream) > 4096
-    whole = received(side, compressed, [stream])
-    assert whole[0][:-1] == MESSAGES
-    for offset in range(1, len(stream)):
-        assert received(side, compressed, [stream[:offset], stream[offset:]]) == whole
-    DONE["network faults: splits"] += len(stream) - 1
-
-
-@pytest.mark.parametrize("side", Side)
-@pytest.mark.parametrize("compressed", [False, True], ids=["plain", "compressed"])
-def test_random_pieces_give_the_same(side, compressed):
-    stream = stream_of(side, compressed)
-    whole = received(side, compressed, [stream])
-    chance = random.Random(2)
-    for _ in range(times(300)):
-        pieces = wire.split_at(stream, chance.sample(range(1, len(stream)), chance.randint(2, 60)))
-        assert received(side, compressed, pieces) == whole
-    DONE["network faults: splits"] += times(300)
-
-
-def whole_messages(side, stream, offset):
-    """How many messages are whole in so many bytes of the stream."""
-    return received(side, False, [stream[:offset]])[0]
-
-
-@pytest.mark.parametrize("end", ["end", "reset"])
-@pytest.mark.parametrize("role", ["client", "server"])
-def test_the_stream_may_end_behind_any_byte_of_a_frame(role, end):
+@pytest.mark.parametrize(
+    ("end", "compressed"),
+    [("end", False), ("end", True), ("half-close", False), ("reset", False), ("reset", True)],
+    ids=["end-plain", "end-compressed", "half-close-plain", "reset-plain", "reset-compressed"],
+)
+def test_the_stream_may_end_behind_any_byte_of_a_frame(role, end, compressed):
     side = Side(role)
-    stream = stream_of(side)
-    offsets = [*range(450), *range(450, len(stream), max(1, 97 // times(1)))]
-    for offset in offsets:
+    stream = stream_of(side, compressed)[:ENOUGH]
+    counts, messages = whole_messages(side, compressed, stream)
+    assert counts[-1] == len(messages) == 6
+    for offset, count in enumerate(counts):
         mine, other = unix_pair()
-        ws = make_websocket(mine, role)
+        ws = make_websocket(mine, role, deflate=Parameters() if compressed else None)
         other.sendall(stream[:offset])
-        if end == "end":
-            other.close()
-        else:
-            reset(other)
-        seen = []
-        with pytest.raises(ConnectionClosed) as caught:
-            while True:
-                seen.append(ws.recv(timeout=5))
-        assert seen == whole_messages(side, stream, offset)
-        assert caught.value.rcvd is None
+        ENDS[end](other)
+        seen, error = receive_all(ws)
+        assert seen == messages[:count]
+        assert error.rcvd is None
         ws.terminate()
-    DONE[f"network faults: an {end} within frames"] += len(offsets)
+        other.close()
+    DONE[f"network faults: {end} within frames"] += len(counts)
+
+
+@pytest.mark.parametrize("compressed", [False, True], ids=["plain", "compressed"])
+def test_the_stream_may_stall_behind_any_byte_of_a_frame(role, compressed):
+    """What is whole by then can be received, the rest when it goes on."""
+    side = Side(role)
+    stream = stream_of(side, compressed)
+    counts, messages = whole_messages(side, compressed, stream)
+    step = 1000
+    for begin in range(step):
+        offsets = [*range(begin, len(stream), step), len(stream)]
+        mine, other = unix_pair()
+        ws = make_websocket(mine, role, deflate=Parameters() if compressed else None)
+        seen = []
+        for start, stop in pairwise([0, *offsets]):
+            other.sendall(stream[start:stop])
+            let_hub_run(1)
+            while len(seen) < counts[stop]:
+                seen.append(ws.recv(timeout=0))
+            with pytest.raises(TimeoutError):
+                ws.recv(timeout=0)
+        assert seen == messages
+        ws.terminate()
+        other.close()
+    DONE["network faults: stall within frames"] += len(stream)
 
 
 @pytest.mark.parametrize("end", ["end", "reset"])
@@ -129,7 +109,7 @@ def test_a_server_survives_an_end_behind_any_byte_of_the_request(serving, end):
             reset(sock)
         sock.close()
     wait_until(lambda: not server._connections and not server._arrivals)
-    DONE[f"network faults: an {end} within requests"] += len(request)
+    DONE[f"network faults: {end} within requests"] += len(request)
     peer = serving.open(server)
     peer.text("still here")
     assert peer.read_message() == "still here"
@@ -152,4 +132,4 @@ def test_a_client_is_told_of_an_end_behind_any_byte_of_the_answer(end):
         with pytest.raises((OSError, HandshakeError)):
             connect(f"ws://127.0.0.1:{listener.port}/", open_timeout=5)
     listener.stop()
-    DONE[f"network faults: an {end} within answers"] += length
+    DONE[f"network faults: {end} within answers"] += length
