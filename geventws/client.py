@@ -138,10 +138,7 @@ def connect(
     )
     jar = checked_jar(cookies)
     attempts = _Attempts(way, begin, make, jar, max_redirects, on_redirect, process_request, checked_options.metrics)
-    with Deadline(checked_timeout("open_timeout", open_timeout), "the name lookup") as deadline:
-        ws = attempts.open(target, deadline)
-    report_opened(ws)
-    return ws
+    return attempts.open(target, Deadline(checked_timeout("open_timeout", open_timeout), "the name lookup"))
 
 
 @dataclass(frozen=True)
@@ -158,15 +155,26 @@ class _Attempts:
     metrics: Metrics | None
 
     def open(self, target: _Target, deadline: Deadline) -> WebSocket:
-        handshake = self._begin(target)
         left = self.max_redirects
-        while isinstance(answer := self._try(target, handshake, deadline, left > 0), Response):
-            left -= 1
-            target = target.redirected(answer)
-            handshake = self._begin(target)
-            if self.on_redirect is not None:
-                self.on_redirect(str(target.url), handshake.request)
-        return answer
+        answer = None
+        try:
+            try:
+                with deadline:
+                    handshake = self._begin(target)
+                    while isinstance(answer := self._try(target, handshake, deadline, left > 0), Response):
+                        left -= 1
+                        target = target.redirected(answer)
+                        handshake = self._begin(target)
+                        if self.on_redirect is not None:
+                            self.on_redirect(str(target.url), handshake.request)
+            finally:
+                deadline.stop()
+            report_opened(answer)
+            return answer
+        except BaseException:
+            if isinstance(answer, WebSocket):
+                answer.terminate()  # thrown in by a signal's handler: nobody gets it
+            raise
 
     def _begin(self, target: _Target) -> ClientHandshake:
         handshake = self.begin(target.url, headers=target.headers, auth=target.auth)

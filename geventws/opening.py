@@ -80,21 +80,30 @@ class Deadline:
         """Whether this is what the deadline itself throws into the greenlet when it passes."""
         return error is self._timeout
 
+    def stop(self) -> None:
+        """Make sure that nothing is thrown any more; for the one whose ``with`` statement may have been broken."""
+        if self._timeout is not None:
+            self._timeout.close()
+
     def __enter__(self) -> Self:
-        if self._seconds is not None:
-            self._end = now() + self._seconds
-            self._timeout = _Passed.start_new(self._seconds)
-        return self
+        if self._seconds is None:
+            return self
+        self._end = now() + self._seconds
+        self._timeout = _Passed(self._seconds)
+        try:
+            self._timeout.start()
+            return self
+        except BaseException:
+            self.stop()  # thrown in by a signal's handler: there will be no __exit__
+            raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self.stop()
         if isinstance(error, _Passed):
             error.step = error.step or self.step
-        if self._timeout is None or self._seconds is None:
-            return
-        self._timeout.close()
-        if error is self._timeout:
+        if error is self._timeout and self._timeout is not None and self._seconds is not None:
             raise TimeoutError(too_late(self._timeout.step or self.step, self._seconds)) from None
 
 

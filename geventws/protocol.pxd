@@ -60,7 +60,7 @@ cdef class Protocol:
     cpdef bint is_suspended(self)
     @cython.locals(offset=Py_ssize_t)
     cpdef list receive(self, bytearray data, Py_ssize_t size)
-    @cython.locals(messages=list)
+    @cython.locals(messages=list, taken=Py_ssize_t, count=Py_ssize_t)
     cpdef object take(self)
     @cython.locals(first=int, start=Py_ssize_t, stop=Py_ssize_t, whole=bint, slow=int, header=FrameHeader)
     cdef Py_ssize_t _walk(self, bytearray data, Py_ssize_t offset, Py_ssize_t end, list events) except -1

@@ -250,19 +250,27 @@ class Protocol:
         return self.go_on()
 
     def take(self) -> Item:
-        """The next of the received messages."""
-        messages = self.messages
-        item: Item = messages[self.taken]
+        """The next of the received messages.
+
+        What the handler of a signal raises between two lines leaves a list that can be gone on with; where ``held`` is
+        wrong by then, it is right again once the list is empty.
+        """
+        messages: list[Item] = self.messages
+        taken = self.taken
+        count = len(messages)
+        if count == 1:
+            self.held = 0
+            return messages.pop()
+        item = messages[taken]
+        if taken + 1 == count:
+            messages[:], self.taken, self.held = (), 0, 0
+            return item
         self.held -= weight(item)
-        self.taken += 1
-        if self.taken == len(messages):
-            messages.clear()
-            self.taken = 0
-        elif self.taken == _TAKEN_LIMIT:
-            del messages[:_TAKEN_LIMIT]
-            self.taken = 0
+        if taken + 1 == _TAKEN_LIMIT:
+            messages[:_TAKEN_LIMIT], self.taken = (), 0
         else:
-            messages[self.taken - 1] = None
+            self.taken = taken + 1
+            self.messages[taken] = None
         return item
 
     def stream(self) -> None:

@@ -178,16 +178,20 @@ class ReceivingConnection(SendingConnection):
             self._reader = None
 
     def _suspend_reader_for(self, timeout: float) -> None:
-        timer = Timeout.start_new(timeout)
+        timer = Timeout(timeout)
         try:
-            self._suspend_reader()
+            try:
+                timer.start()
+                self._suspend_reader()
+            finally:
+                timer.close()
         except Timeout as error:
             if error is not timer:
                 raise
             if not self._protocol.messages:
                 raise TimeoutError(f"no message came within {timeout} s") from None
         finally:
-            timer.close()
+            timer.close()  # twice: what a signal's handler raises in between two lines cannot hit both
             del timer  # whose traceback knows this frame
 
     def _poll(self) -> None:

@@ -373,17 +373,21 @@ class SendingConnection(Connection):
             while not done():
                 waiter.get()
             return
-        timer = Timeout.start_new(timeout)
+        timer = Timeout(timeout)
         try:
-            while not done():
-                waiter.get()
+            try:
+                timer.start()
+                while not done():
+                    waiter.get()
+            finally:
+                timer.close()
         except Timeout as error:
             if error is not timer:
                 raise
             if not done():
                 raise TimeoutError(f"the peer did not take enough within {timeout} s") from None
         finally:
-            timer.close()
+            timer.close()  # once more, as in `_take_turn`
             del timer  # whose traceback knows this frame
 
     def _end_turn(self) -> None:

@@ -149,18 +149,22 @@ class Upgrader(Broadcaster):
 
         Returns None where the request was refused, or answered by ``process_request``, or its client has gone away.
         """
+        outcome = None
         try:
             introduce(request, sock)
             outcome = self.open(request, lambda response: (sock, head))
-            if isinstance(outcome, Response):
+            if isinstance(outcome, WebSocket):
+                return outcome
+            if outcome is not None:
                 self._send(sock, outcome)
         except BaseException:
+            if isinstance(outcome, WebSocket):
+                outcome.terminate()
             sock.close()
             raise
-        if isinstance(outcome, Response):
+        if outcome is not None:
             hang_up(sock)
-            return None
-        return outcome
+        return None
 
     def open(self, request: Request, take: Take) -> WebSocket | Response | None:
         """Answer a request whose connection is still in the hands of an HTTP server; `upgrade` without the refusals.
@@ -332,11 +336,15 @@ class Upgrader(Broadcaster):
             options=self._options,
             on_closed=on_closed,
         )
-        self._totals.begin()
-        if self._track_clients:
-            self._clients._websockets.add(ws)
-        report_opened(ws)
-        return ws
+        try:
+            self._totals.begin()
+            if self._track_clients:
+                self._clients._websockets.add(ws)
+            report_opened(ws)
+            return ws
+        except BaseException:
+            ws.terminate()  # thrown in by a signal's handler: nobody gets it
+            raise
 
     def _closed(self, ws: WebSocket) -> None:
         self._totals.end(ws)

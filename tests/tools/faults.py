@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from types import CodeType, FrameType, FunctionType, MethodType
+from types import CodeType, FrameType, FunctionType, MethodType, ModuleType
 from typing import Any, NamedTuple
 
 import gevent
@@ -164,6 +164,19 @@ def functions_of(cls: type) -> list[Callable[..., Any]]:
             found.append(value.__func__)
         elif isinstance(value, FunctionType):
             found.append(value)
+    return found
+
+
+def functions_in(module: ModuleType) -> list[Callable[..., Any]]:
+    """The functions that a module defines, and those of its classes."""
+    found: list[Callable[..., Any]] = []
+    for value in vars(module).values():
+        if getattr(value, "__module__", None) != module.__name__:
+            continue
+        if isinstance(value, FunctionType):
+            found.append(value)
+        elif isinstance(value, type):
+            found += functions_of(value)
     return found
 
 
