@@ -72,7 +72,7 @@ def test_at_random_moments_with_a_slow_reader(make_pair):
     ws, peer = make_pair(buffers=4096)
     reading = start(read_all, peer)
     whole, broken = set(), 0
-    for number in range(times(60)):
+    for number in range(times(240)):
         message = numbered(number, chance.choice([SMALL, MIDDLE, BIG]))
         error = ERRORS[number % len(ERRORS)]()
         try:

@@ -16,7 +16,7 @@ from tools.wire import BINARY, CONTINUATION, PING, RSV1, split_at
 
 from geventws.deflate import Parameters
 
-COUNT = times(150)
+COUNT = times(700)
 
 
 def stream_of(peer, count, compressed):

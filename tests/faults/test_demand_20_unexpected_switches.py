@@ -9,12 +9,14 @@ import pytest
 from broken import read_all
 from gevent import get_hub
 from gevent.exceptions import InvalidSwitchError
-from tools.faults import ERRORS
+from serving import echo
+from tools.faults import ERRORS, attempt
 from tools.numbered import identify, numbered, numbers
 from tools.scale import DONE, times
 from tools.tasks import start, start_waiting
 from tools.timing import let_hub_run, wait_until
 
+from geventws.client import connect
 from geventws.exceptions import ConnectionClosed
 from geventws.websocket import State
 
@@ -141,6 +143,26 @@ def test_a_kill_during_close_does_not_keep_it_from_ending(make_pair, nth):
     assert ws.close_code == 1000
 
 
+@pytest.mark.parametrize("secure", [False, True], ids=["ws", "wss"])
+@pytest.mark.parametrize("make", ERRORS)
+def test_a_connect_that_is_broken_at_any_switch_point_leaves_nothing(
+    serving, client_context, server_context, make, secure
+):
+    server = serving.start(echo, ssl_context=server_context if secure else None)
+    url = f"{'wss' if secure else 'ws'}://localhost:{server.address[1]}/"
+    options = {"ssl_context": client_context} if secure else {}
+    for nth in range(1, 40):
+        error = make()
+        outcome = attempt(lambda: connect(url, **options), nth, error)
+        if not outcome.thrown:
+            break
+        assert outcome.error is error
+    assert nth > 2
+    assert outcome.error is None
+    wait_until(lambda: len(server._connections) == 1 and not server._arrivals)
+    outcome.result.close()
+
+
 class Model:
     """Two connections of the library, each other's peer; greenlets that use them; and somebody who interferes."""
 
@@ -187,6 +209,7 @@ class Model:
     def _hit(self, target, make):
         if not target.dead and self._waits_in_the_library(target):
             self.interfered += 1
+            DONE["unexpected switches" if make is None else "errors thrown in by a random scheduler"] += 1
             if make is None:
                 target.switch()
             else:
@@ -221,8 +244,7 @@ def test_a_random_scheduler_breaks_no_promise(make_link, open_websocket, seed):
     """What was surely sent before the close arrives, once and in order; nothing else does; everybody wakes."""
     sides = zip(make_link(8192), ("client", "server"), strict=True)
     client, server = (open_websocket(sock, side, close_timeout=5) for sock, side in sides)
-    model = run_model(client, server, seed, 150)
-    DONE["unexpected switches and throws"] += model.interfered
+    model = run_model(client, server, seed, 2400)
     assert model.interfered > 10
     assert model.interrupted > 0
     for mine, other in (("client", "server"), ("server", "client")):
