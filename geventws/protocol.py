@@ -258,12 +258,11 @@ class Protocol:
         messages: list[Item] = self.messages
         taken = self.taken
         count = len(messages)
-        if count == 1:
-            self.held = 0
-            return messages.pop()
         item = messages[taken]
         if taken + 1 == count:
-            messages[:], self.taken, self.held = (), 0, 0
+            self.held = 0
+            messages.clear()
+            self.taken = 0
             return item
         self.held -= weight(item)
         if taken + 1 == _TAKEN_LIMIT:
@@ -536,6 +535,8 @@ class Protocol:
             # is kept has no holes.
             self._dropping = True
             return
+        if self.taken and not self.messages:
+            self.taken = 0  # a `take` was broken off in front of that
         self.messages.append(item)
         self.held += weight(item)
 

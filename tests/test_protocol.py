@@ -652,6 +652,17 @@ def test_a_job_that_ends_after_a_violation_changes_nothing():
     assert drain(protocol) == []
 
 
+def test_a_take_that_was_broken_off_at_the_end_of_a_batch_leaves_a_list_that_goes_on():
+    """What a signal's handler can raise in the middle of it, where it is plain Python."""
+    protocol = new()
+    receive(protocol, frame(0x81, b"a") * 3)
+    protocol.messages.clear()
+    protocol.taken = 2
+    receive(protocol, frame(0x81, b"b") * 2)
+    assert drain(protocol) == ["b", "b"]
+    assert protocol.taken == 0
+
+
 def test_taken_messages_are_not_held_where_the_list_is_never_empty():
     protocol = new()
     feed(protocol, [frame(0x82, b"0")])

@@ -211,6 +211,29 @@ def test_a_receive_that_is_broken_in_front_of_any_line_loses_no_message_but_the_
     in_front_of_each_line(attempt)
 
 
+@pytest.mark.parametrize("transport", ["unix"], indirect=True)
+def test_a_batch_of_messages_whose_receiver_is_broken_in_front_of_any_line_loses_one_at_the_most(make_pair):
+    messages = [numbered(number, SMALL) for number in NUMBERS]
+
+    def attempt(nth):
+        ws, peer = make_pair(close_timeout=1)
+        peer.send_bytes(b"".join(peer.frame(2, one) for one in messages[:-1]))
+        let_hub_run(3)
+        seen = []
+        place, _ = broken(lambda: [seen.append(ws.recv()) for _ in messages[:-1]], CONNECTION, nth)
+        peer.binary(messages[-1])
+        while not seen or seen[-1] != messages[-1]:
+            seen.append(start(ws.recv, 5).result(10))
+        assert seen == [one for one in messages if one in seen], place
+        assert len(seen) >= len(messages) - bool(place), place
+        assert ws._protocol.held == 0, place
+        ws.terminate()
+        peer.close()
+        return place
+
+    in_front_of_each_line(attempt)
+
+
 # Opening
 
 
