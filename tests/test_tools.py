@@ -17,7 +17,16 @@ from gevent import get_hub, socket, ssl
 from gevent.select import select
 from tools import wire
 from tools.checker import Deflate, StreamChecker, StreamError
-from tools.faults import ERRORS, LineFault, SwitchFault, attempt, functions_of, start_attempt, thrown_later
+from tools.faults import (
+    ERRORS,
+    LineFault,
+    SwitchFault,
+    attempt,
+    functions_in,
+    functions_of,
+    start_attempt,
+    thrown_later,
+)
 from tools.leaks import Snapshot
 from tools.links import half_close, read_tickets, reset, tcp_pair, tls_pair, truncate
 from tools.peer import Peer
@@ -442,6 +451,11 @@ class TestLineFault:
 
     def test_finds_the_functions_of_a_class(self) -> None:
         assert {function.__name__ for function in functions_of(_Sample)} == {"__init__", "step", "double", "constant"}
+
+    def test_finds_the_functions_of_a_module(self) -> None:
+        found = {function.__qualname__ for function in functions_in(sys.modules[__name__])}
+        assert {"_Sample.step", "_wait_three_times"} <= found
+        assert not {"attempt", "functions_of"} & found, "those are imported"
 
 
 class TestLeaks:
