@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from geventws import accelerated, acceleration
+from geventws import accelerated, acceleration, kernels
 
 SHOW = """
 import geventws, geventws.kernels, geventws.websocket
@@ -42,6 +43,13 @@ def test_the_tests_run_with_what_the_environment_asks_for():
 @pytest.mark.skipif(not os.environ.get("CI"), reason="not every machine has a compiler, but CI has")
 def test_in_ci_there_is_something_to_run_fast():
     assert acceleration.is_unwanted() or accelerated
+
+
+@pytest.mark.skipif(not os.environ.get("GEVENTWS_SANITIZE"), reason="for tox -e sanitize")
+def test_under_sanitizers_what_is_tested_was_built_with_them():
+    built = Path(kernels.__file__).read_bytes()
+    assert b"__asan_report_load" in built
+    assert b"__ubsan_handle" in built
 
 
 def test_a_compiled_module_is_known_by_its_file():
