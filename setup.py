@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import suppress
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -10,7 +11,7 @@ MODULES = ("kernels", "frames", "messages", "protocol", "switching", "stacks", "
 MODULES += ("connection", "sending", "receiving", "websocket", "broadcast")
 WITH_TWINS = ("kernels", "switching", "stacks")
 """Written in Cython, with a twin of the same name in Python; the others are compiled as they are."""
-OPTIONS = ["-O3", "-g0"]
+OPTIONS = ["-O3", "-g0", "-Werror=incompatible-pointer-types"]  # an error in GCC from 14 on
 SANITIZED = ["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 SANITIZED += ["--param", "asan-stack=0"]  # what ASan knows of the stack is wrong once greenlet has moved a part of it
 DIRECTIVES = {
@@ -24,15 +25,22 @@ DIRECTIVES = {
 
 
 class OptionalBuild(build_ext):
-    """Goes on without the compiled parts where they cannot be built, and says so once."""
+    """Goes on without the compiled part where a module of it cannot be built, and says so once."""
 
     def run(self):
         self.parallel = os.cpu_count()
         try:
             super().run()
         except Exception as error:  # noqa: BLE001 (whatever a missing or broken compiler makes of it)
+            self._remove_what_was_built()
             self.extensions.clear()
             print(f"geventws: goes without its compiled part: {error}", file=sys.stderr)
+
+    def _remove_what_was_built(self):
+        """Compiled modules use each other in C, so that some of them without the others cannot be imported."""
+        for extension in self.extensions:
+            with suppress(FileNotFoundError):
+                os.remove(self.get_ext_fullpath(extension.name))
 
 
 def extensions():

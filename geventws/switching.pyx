@@ -7,7 +7,7 @@ cdef extern from "greenlet/greenlet.h":
     ctypedef struct PyGreenlet
     void PyGreenlet_Import()
     object PyGreenlet_Switch(PyGreenlet *target, PyObject *arguments, PyObject *keywords)
-    object PyGreenlet_GetCurrent()
+    object PyGreenlet_GetCurrent "(PyObject *) PyGreenlet_GetCurrent"()
 
 cdef extern from "pythread.h":
     unsigned long PyThread_get_thread_ident()
