@@ -1,19 +1,23 @@
 """Fuzz the library with atheris: all targets in turn, or those that are named.
 
     tox -e fuzz -- --seconds 600 messages twins
+    tox -e fuzz -- --jobs 4             so many targets at the same time
     tox -e fuzz -- --keep messages      after a run: put some of what it found into the corpus of the tree
 
 What is found goes to build/fuzz: inputs that reach new code to a folder per target, and what makes a target fail to
-a file ``<target>-crash-...``, which `tests/test_fuzz.py` can replay once it lies in the corpus.
+a file ``<target>-crash-...``, which `tests/test_fuzz.py` can replay once it lies in the corpus. ``<target>.log`` tells
+what the fuzzer did.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -34,19 +38,24 @@ def fuzz(name: str, options: list[str]) -> None:
     atheris.Fuzz()
 
 
-def run(name: str, options: list[str]) -> int:
-    # Only what runs in Python shows a fuzzer which code an input reaches; the target "twins" runs both.
-    pure = {} if name == "twins" else {"GEVENTWS_PURE_PYTHON": "1"}
-    command = [sys.executable, __file__, "--one", name, "--", *options]
-    return subprocess.run(command, env=os.environ | pure).returncode
-
-
 def search(name: str, seconds: int) -> int:
+    """Run one target in a process of its own, and tell how it went; returns its status."""
     found = FOUND / name
     found.mkdir(parents=True, exist_ok=True)
     options = [f"-max_total_time={seconds}", f"-max_len={MAX_LENGTH}", "-timeout=20", "-rss_limit_mb=2048"]
     options += [f"-artifact_prefix={FOUND}/{name}-", "-print_final_stats=1", str(found), str(HERE / "corpora" / name)]
-    return run(name, options)
+    # Only what runs in Python shows a fuzzer which code an input reaches; the target "twins" runs both.
+    pure = {} if name == "twins" else {"GEVENTWS_PURE_PYTHON": "1"}
+    command = [sys.executable, __file__, "--one", name, "--", *options]
+    log = found.with_suffix(".log")
+    with log.open("w") as output:
+        status = subprocess.run(command, env=os.environ | pure, stdout=output, stderr=subprocess.STDOUT).returncode
+    told = log.read_text(errors="replace")
+    executed = re.findall(r"number_of_executed_units: (\d+)", told)
+    print(f"{name}: {'FAILED' if status else 'passed'}, {''.join(executed) or 'unknown'} executions", flush=True)
+    if status:
+        print("\n".join(told.splitlines()[-50:]), flush=True)
+    return status
 
 
 def keep(name: str) -> None:
@@ -59,6 +68,7 @@ def keep(name: str) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=int, default=60, help="how long each target runs (default: 60)")
+    parser.add_argument("--jobs", type=int, default=1, help="how many targets run at the same time (default: 1)")
     parser.add_argument("--keep", action="store_true", help="put what was found into the corpora of the tree")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("targets", nargs="*", help="names of functions in targets.py")
@@ -71,10 +81,8 @@ def main() -> int:
         for name in names:
             keep(name)
         return 0
-    codes = [search(name, arguments.seconds) for name in names]
-    for name, code in zip(names, codes, strict=True):
-        print(f"{name}: {'FAILED' if code else 'passed'}", flush=True)
-    return max(codes)
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        return max(pool.map(lambda name: search(name, arguments.seconds), names), key=abs)
 
 
 if __name__ == "__main__":
