@@ -4,7 +4,7 @@ from typing import Any
 
 import gevent
 import pytest
-from gevent import socket
+from gevent import socket, ssl
 
 from geventws import (
     CloseFrame,
@@ -308,3 +308,16 @@ class TestScriptedServer:
     def test_needs_a_script(self) -> None:
         with pytest.raises(TypeError):
             ScriptedServer()
+
+
+def test_an_end_over_tls_that_is_told_as_an_error_is_an_end() -> None:
+    """As gevent 24 does it where both sides have ended the TLS."""
+
+    class Ended:
+        def settimeout(self, seconds: float) -> None:
+            pass
+
+        def recv(self, size: int) -> bytes:
+            raise ssl.SSLZeroReturnError
+
+    assert ScriptedPeer(Ended(), client=True).read_some() == b""
