@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from gevent import socket
 from tools import raw_http
 from tools.peer import Peer
 
+import geventws
 from geventws.server import WebSocketServer
+
+MS = float(os.environ.get("GEVENTWS_MS", "1.5" if geventws.accelerated else "4")) / 1000
+"""A millisecond of the machine on which the figures were taken, with some room for a busy one."""
 
 
 def echo(ws: Any) -> None:

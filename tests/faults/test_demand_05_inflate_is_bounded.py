@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 
 import pytest
-from serving import echo
+from serving import MS, echo
 from tools import raw_http
 from tools.measuring import HubHeld, memory
 from tools.tasks import start
@@ -94,7 +94,7 @@ def test_a_bomb_does_not_hold_the_hub(bombed):
     with HubHeld() as held:
         peer.send_bytes(stream)
         assert receiving.fault(20).sent.code == 1009
-    assert held.longest <= 0.02
+    assert held.longest <= max(0.02, 10 * MS)
 
 
 def test_a_bomb_in_one_frame_is_refused_by_its_length(make_pair):

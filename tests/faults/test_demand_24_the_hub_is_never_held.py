@@ -5,22 +5,17 @@ CPU time of the thread is what counts here.
 
 from __future__ import annotations
 
-import os
-
 import gevent
 import pytest
-from serving import echo
+from serving import MS, echo
 from tools.links import reset
 from tools.measuring import HubHeld
 from tools.tasks import start
 from tools.timing import let_hub_run
 from tools.wire import BINARY, CONTINUATION, PING, TEXT
 
-import geventws
 from geventws.deflate import Parameters, PerMessageDeflate
 
-MS = float(os.environ.get("GEVENTWS_MS", "1.5" if geventws.accelerated else "4")) / 1000
-"""A millisecond of the machine on which the figures were taken, with some room for a busy one."""
 LIMIT = 10 * MS
 MIB = 2**20
 
