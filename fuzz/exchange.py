@@ -41,6 +41,10 @@ class Outcome(NamedTuple):
     def failed(self) -> bool:
         return any(name == "ProtocolError" for name, _ in self.events)
 
+    @property
+    def bad_deflate_data(self) -> bool:
+        return ("ProtocolError", "INVALID_DEFLATE_DATA") in self.events
+
     def without_cuts(self, deflate: bool) -> Outcome:
         """What does not depend on how the stream arrived: messages without the cuts between fragments, and not what was
         given out of one that ended badly. Where several things are wrong in deflate data, any of them may be told."""

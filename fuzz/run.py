@@ -12,6 +12,7 @@ what the fuzzer did.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import re
 import shutil
@@ -34,7 +35,15 @@ def fuzz(name: str, options: list[str]) -> None:
     sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
     with atheris.instrument_imports(include=["geventws", "geventws_pure", "socks"]):
         from targets import TARGETS
-    atheris.Setup([sys.argv[0], *options], TARGETS[name])
+
+    def target(data: bytes) -> None:
+        try:
+            TARGETS[name](data)
+        except BaseException:  # atheris does not always come to writing it
+            (FOUND / f"{name}-crash-{hashlib.sha1(data).hexdigest()}").write_bytes(data)
+            raise
+
+    atheris.Setup([sys.argv[0], *options], target)
     atheris.Fuzz()
 
 
