@@ -59,13 +59,13 @@ class Arrivals:
         """Read the request of a connection; the socket is non-blocking, and ours from now on."""
         arrival = _Arrival(sock, address, self._new_parser())
         self._waiting[arrival] = None
-        self._on_readable(arrival)  # where many come at a time, most requests are there by now
+        self._read(arrival)  # where many come at a time, most requests are there by now
         if arrival in self._waiting:
             self._wait(arrival)
 
     def _wait(self, arrival: _Arrival) -> None:
         arrival.watcher = self._loop.io(arrival.sock.fileno(), _READ)
-        arrival.watcher.start(self._on_readable, arrival)
+        self._watch(arrival)
         if self._timer is None and self._timeout is not None:
             self._start_timer(self._timeout)
 
@@ -74,7 +74,17 @@ class Arrivals:
         while self._waiting:
             self._give_up(next(iter(self._waiting)))
 
-    def _on_readable(self, arrival: _Arrival) -> None:
+    def _watch(self, arrival: _Arrival) -> None:
+        arrival.watcher.start(self._on_readable, arrival, pass_events=True)
+
+    def _on_readable(self, events: int, arrival: _Arrival) -> None:
+        self._read(arrival)
+        if events < 0 and arrival in self._waiting:
+            # libuv watches a descriptor no more once there is an error on it, which may stand behind data.
+            arrival.watcher.stop()
+            self._watch(arrival)
+
+    def _read(self, arrival: _Arrival) -> None:
         sock = arrival.sock
         if self._gathering.inherited:
             self._give_up(arrival)  # in a forked child, to whose parent the request is

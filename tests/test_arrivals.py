@@ -149,12 +149,14 @@ def test_without_a_timeout_there_is_no_timer(make_server):
     wait_until(lambda: server.arrived)
 
 
-@pytest.mark.parametrize("end", [lambda sock: sock.close(), reset])
-def test_one_that_goes_away_is_forgotten(make_server, end):
+@pytest.mark.parametrize("seen", [True, False], ids=["begun", "unseen"])
+@pytest.mark.parametrize("end", [lambda sock: sock.close(), reset], ids=["closed", "reset"])
+def test_one_that_goes_away_is_forgotten(make_server, end, seen):
     server = make_server()
     client = server.connect()
     client.sendall(b"GET")
-    let_hub_run()
+    if seen:
+        let_hub_run()
     end(client)
     wait_until(lambda: not server.arrivals)
     assert server.sockets[1].fileno() == -1
