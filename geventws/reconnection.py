@@ -155,7 +155,8 @@ class Connections(Iterator[WebSocket]):
     def __del__(self) -> None:
         """A loop was left, and there is no ``with`` statement. This may run in any thread."""
         if self._websocket is not None and self._websocket.state is State.OPEN:
-            with suppress(ValueError):  # the loop is gone, and the connection with it
+            # A loop that is gone, and the connection with it: libev's and libuv's each say so in their own way.
+            with suppress(ValueError, AttributeError):
                 self._loop.run_callback_threadsafe(self._websocket.start_close, CloseFrame(CloseCode.NORMAL_CLOSURE))
 
     def _leave(self) -> None:
