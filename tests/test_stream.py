@@ -13,9 +13,10 @@ import pytest
 from gevent import socket
 from gevent.fileobject import FileObject
 from gevent.subprocess import PIPE, Popen
+from tools.endpoint import wait_for_messages
 from tools.links import reset, tcp_pair, tls_pair, unix_pair
 from tools.tasks import start, start_waiting
-from tools.timing import let_hub_run
+from tools.timing import let_hub_run, wait_until
 from tools.wire import BINARY, CLOSE, TEXT
 
 from geventws.exceptions import ConnectionClosedError, ConnectionClosedOK
@@ -233,6 +234,8 @@ class TestTwoWebSockets:
         (one, near), (other, far) = make_pair(), make_pair()
         far.send_close()
         near.text("too late")
+        wait_until(lambda: other.state is not State.OPEN)
+        wait_for_messages(one)
         assert relay(one, other) == (0, 0)
         assert near.read_close() == (1000, "")
 
