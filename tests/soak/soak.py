@@ -157,7 +157,7 @@ class Clients:
                 continue
             except ConnectionClosed:
                 return
-            gevent.sleep(self.chance.expovariate(self.settings.rate))
+            gevent.sleep(max(0.001, self.chance.expovariate(self.settings.rate)))  # libuv has no shorter timers
 
     def leave(self, ws: Any) -> None:
         if self.chance.random() < 0.2:
@@ -182,7 +182,7 @@ class interrupted:  # noqa: N801 (it reads as a statement)
         self._timer: Any = None
         self._counts = counts
         if chance.random() < probability:
-            self._timer = get_hub().loop.timer(chance.random() * 0.02)
+            self._timer = get_hub().loop.timer(chance.uniform(0.001, 0.02))
 
     def __enter__(self) -> None:
         if self._timer is not None:
