@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import gevent
+from gevent import get_hub
 from gevent.event import Event
-from gevent.socket import wait_read
 
 from .events import State
 from .exceptions import ConnectionClosed
@@ -16,6 +17,7 @@ from .frames import CloseCode, CloseFrame
 from .websocket import WebSocket
 
 SHOWN_BYTES = 64
+_READ = 1
 _PLAIN_ENDS = (CloseFrame(CloseCode.NORMAL_CLOSURE), CloseFrame(CloseCode.NO_STATUS_RCVD))
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n"}
 
@@ -107,8 +109,19 @@ def _lines() -> Iterator[str]:
 
 
 def _read(descriptor: int) -> bytes:
-    # The descriptor stays in blocking mode: it is shared with the shell, and a terminal with standard output too.
-    wait_read(descriptor)
+    hub = get_hub()
+    blocking = os.get_blocking(descriptor)
+    try:
+        watcher: Any = hub.loop.io(descriptor, _READ)
+    except ValueError:
+        return os.read(descriptor, 65536)  # libuv watches no files; they make nobody wait
+    try:
+        # The descriptor is shared with the shell, and a terminal with standard output too: it must not stay in
+        # non-blocking mode, in which libuv puts it.
+        os.set_blocking(descriptor, blocking)
+        hub.wait(watcher)
+    finally:
+        watcher.close()
     return os.read(descriptor, 65536)
 
 

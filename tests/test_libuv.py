@@ -31,6 +31,9 @@ ELSEWHERE = [
     "test_arrivals.py::test_one_that_goes_away_is_forgotten",
     # A loop that is gone says so by another error.
     "test_reconnection.py::test_an_iterator_may_be_dropped_after_its_loop_is_gone",
+    # libuv watches no files, and puts what it does watch in non-blocking mode.
+    "test_main.py::TestConnect::test_it_ends_quietly_when_nobody_reads_its_output",
+    "test_main.py::TestConnect::test_it_leaves_its_input_in_blocking_mode",
 ]
 
 

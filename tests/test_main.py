@@ -586,13 +586,24 @@ class TestConnect:
             )
         assert (shell.returncode, shell.stdout, shell.stderr) == (0, b"0\n", b"")
 
+    def test_it_leaves_its_input_in_blocking_mode(self, echo_server: str) -> None:
+        reading, writing = os.pipe()
+        with open(reading, "rb"), open(writing, "wb", buffering=0) as typed:
+            command = [sys.executable, "-m", "geventws", "connect", "--wait", "0", echo_server]
+            with gevent.subprocess.Popen(command, stdin=reading, stdout=gevent.subprocess.PIPE) as program:
+                typed.write(b"hello\n")
+                assert program.stdout.readline() == b"hello\n"
+                stayed = os.get_blocking(reading)
+                typed.close()
+                assert program.wait(timeout=DEADLINE) == 0
+        assert stayed
+
     def test_at_a_terminal_answers_are_marked_and_controls_shown(self, echo_server: str) -> None:
         with Terminal("-m", "geventws", "connect", echo_server) as terminal:
             terminal.type(b"a\x16\x1b[31mb\n")  # ^V takes the escape character as it is
             terminal.wait_for(b"< a\\x1b[31mb\r\n")
             terminal.type(b"\x04")
             assert terminal.status() == 0
-
 
     def test_at_a_terminal_each_line_of_a_message_is_marked(self) -> None:
         def talk(ws: WebSocket) -> None:
