@@ -10,6 +10,7 @@ from sys import getrefcount
 import gevent
 import pytest
 from gevent import get_hub
+from tools import circumstances
 from tools.endpoint import make_peer, make_websocket
 from tools.links import tcp_pair, unix_pair
 from tools.tasks import start, start_waiting
@@ -153,6 +154,7 @@ class TestRefusals:
         ws.send("next")
         assert peer.read_message() == "next"
 
+    @circumstances.threads
     def test_connections_of_another_thread_are_refused_before_a_byte_is_written(self, unix_pairs):
         """It has a hub of its own, whose connections are not to be touched from here."""
         [(ws, peer)] = unix_pairs()

@@ -10,6 +10,7 @@ import threading
 import gevent
 import pytest
 from gevent import get_hub
+from tools import circumstances
 from tools.endpoint import make_peer, make_websocket
 from tools.links import tcp_pair
 from tools.tasks import start, start_waiting
@@ -456,6 +457,7 @@ class TestInTheHub:
 
 
 class TestThreads:
+    @circumstances.threads
     def test_one_hub_in_each_thread_works(self, make_pair, transport):
         """A connection belongs to the hub of the thread that made it; two threads serve independently."""
         ws, peer = make_pair()

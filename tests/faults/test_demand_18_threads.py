@@ -11,6 +11,7 @@ from concurrent.futures import CancelledError
 import gevent
 import pytest
 from gevent import get_hub
+from tools import circumstances
 from tools.tasks import start
 from tools.timing import let_hub_run, wait_until
 from tools.wire import TEXT
@@ -87,6 +88,7 @@ def test_its_own_thread_may_send_that_way_too(pair):
     assert result.result() is None
 
 
+@circumstances.threads
 def test_the_messages_of_each_thread_are_whole_and_in_its_order(make_pair):
     ws, peer = make_pair(buffers=16384)
     sizes = [1, 100, 5_000, 70_000]
@@ -215,6 +217,7 @@ def serve_and_use(name, ready, both, failures):
         gevent.get_hub().destroy(destroy_loop=True)
 
 
+@circumstances.threads
 def test_two_hubs_in_two_threads_serve_independently():
     ready, failures = [], []
     both = threading.Barrier(2)
@@ -226,6 +229,7 @@ def test_two_hubs_in_two_threads_serve_independently():
     assert len(set(ready)) == 2
 
 
+@circumstances.threads
 def test_a_connection_whose_thread_has_ended_is_told_as_closed():
     made = []
 

@@ -10,7 +10,7 @@ from typing import Any
 import gevent
 import pytest
 from host_process import GEVENT, OTHERS, THREADS, Host, Kind, close, end
-from tools import raw_http, wire
+from tools import circumstances, raw_http, wire
 from tools.checker import Deflate
 from tools.timing import let_time_pass, wait_until
 
@@ -137,8 +137,15 @@ def test_refused_upgrade_is_an_ordinary_response(host: Host) -> None:
     assert host.wait_for_access().status == "403"
 
 
+def leave_out_where_werkzeug_is_misled(host: Host) -> None:
+    """On libuv, gevent's select tells it of what it has read already. It reads on then, until the client closes."""
+    if host.kind.host == "werkzeug" and host.kind.patched and circumstances.is_libuv():
+        pytest.skip("gevent's select on libuv tells of what was read already, and werkzeug waits for more")
+
+
 @pytest.mark.parametrize("path", ["/echo", "/view"])
 def test_nothing_behind_a_refused_upgrade_is_read_as_a_request(host: Host, path: str) -> None:
+    leave_out_where_werkzeug_is_misled(host)
     sock = host.connect()
     sock.sendall(raw_http.request(path, {"Sec-WebSocket-Version": "7"}) + raw_http.plain_request())
     response, _ = raw_http.read_response(sock)
@@ -155,6 +162,7 @@ def test_nothing_behind_a_refused_upgrade_is_read_as_a_request(host: Host, path:
 def test_upgrade_with_a_body_is_refused_and_nothing_in_or_behind_it_is_read_as_a_request(
     host: Host, path: str, field: str
 ) -> None:
+    leave_out_where_werkzeug_is_misled(host)
     inner, chunked = raw_http.plain_request(), field == "Transfer-Encoding"
     body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(inner), inner) if chunked else inner
     sock = host.connect()
