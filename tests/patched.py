@@ -1,23 +1,20 @@
-"""Runs pytest in a process that is patched. Usage: patched.py early|late [pytest's arguments].
+"""Runs pytest in a patched process. Usage: patched.py early|late [pytest's arguments].
 
-Early is before anything else is imported; late is after geventws, pytest and what these import.
+Early is before anything else is imported; late is after geventws, pytest and all that these import.
 """
 
-from gevent import monkey  # isort: skip
+from __future__ import annotations
 
 import sys
+import warnings
+from importlib import import_module
 
+from gevent import monkey
 
-def main(when: str, *arguments: str) -> int:
-    if when == "late":
-        import pytest
-
-        import geventws  # noqa: F401
-    monkey.patch_all()
-    import pytest
-
-    return int(pytest.main(list(arguments)))
-
-
-if __name__ == "__main__":
-    raise SystemExit(main(*sys.argv[1:]))
+when, *arguments = sys.argv[1:]
+if when == "late":
+    for name in ("geventws", "pytest"):
+        import_module(name)
+    warnings.simplefilter("ignore", monkey.MonkeyPatchWarning)  # ssl, which geventws imports, should have been patched
+monkey.patch_all()
+raise SystemExit(import_module("pytest").main(arguments))

@@ -11,6 +11,7 @@ from concurrent.futures import CancelledError
 import gevent
 import pytest
 from gevent import get_hub
+from gevent._hub_local import get_hub_if_exists
 from tools import circumstances
 from tools.tasks import start
 from tools.timing import let_hub_run, wait_until
@@ -49,6 +50,9 @@ def in_thread(function, *arguments):
             kept.append(function(*arguments))
         except Exception as error:  # noqa: BLE001 (gevent would report it to the hub besides)
             return error
+        finally:
+            if (hub := get_hub_if_exists()) is not None:  # in a patched process, what waits there has one
+                hub.destroy(destroy_loop=True)
         return None
 
     error = get_hub().threadpool.apply(run)
