@@ -177,9 +177,11 @@ class WebSocketServer(Broadcaster, StreamServer):
         if fresh:
             if self.family == socket.AF_UNIX:
                 _remove_stale_socket(self.address)
-            self.socket = self.get_listener(self.address, self.backlog, self.family, self._reuse_port)
-            self.address = self.socket.getsockname()
-            self._make_socket_stdlib(True)  # type: ignore[attr-defined]
+            listener = self.get_listener(self.address, self.backlog, self.family, self._reuse_port)
+            self.address = listener.getsockname()
+            # A plain one, as gevent's servers have it; they leave behind the watchers of the one that it was.
+            self.socket = _socket.socket(fileno=listener.detach())  # type: ignore[assignment]
+            self.socket.setblocking(False)
         super().init_socket()
         self._kind = (int(self.socket.family), int(self.socket.type), self.socket.proto)
         if self.family in _TCP:

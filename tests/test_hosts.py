@@ -11,6 +11,7 @@ from typing import Any
 import gevent
 import pytest
 from gevent import socket
+from tools import circumstances
 from tools.certificates import authority
 from tools.links import read_tickets, tcp_pair
 
@@ -165,6 +166,7 @@ def thread_pair(tls: bool, client_context: Any) -> Link:
     return client, accepting.get()
 
 
+@circumstances.blocking_sockets
 @pytest.mark.parametrize("tls", [False, True])
 def test_standard_sockets_are_taken_from_gunicorn(tls: bool, client_context: Any) -> None:
     client, server = thread_pair(tls, client_context)
@@ -200,6 +202,7 @@ def test_server_without_a_connection_is_named_with_the_remedy(environ: dict[str,
         HostConnection({"wsgi.input": io.BytesIO(), **environ})
 
 
+@circumstances.blocking_sockets
 def test_blocking_socket_of_another_server_is_not_taken() -> None:
     client, server = std_socket.socketpair()
     with client, server, server.makefile("rb") as file:

@@ -36,6 +36,31 @@ ELSEWHERE = [
     "test_main.py::TestConnect::test_it_leaves_its_input_in_blocking_mode",
 ]
 
+LISTENING = """
+import gc, threading
+import gevent
+from geventws import WebSocketServer
+
+def serve():
+    with WebSocketServer(("127.0.0.1", 0), print) as server:
+        server.start()
+    gevent.sleep(0.01)
+    gevent.get_hub().destroy(destroy_loop=True)
+
+thread = threading.Thread(target=serve)
+thread.start()
+thread.join()
+del thread
+gc.collect()
+"""
+
+
+def test_a_server_closes_the_watchers_of_its_listening_socket():
+    environment = {**ENVIRONMENT, "GEVENT_DEBUG": "debug"}
+    command = [sys.executable, "-W", "error", "-c", LISTENING]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=25)
+    assert done.stderr == ""
+
 
 def test_what_went_wrong_there_alone_goes_right():
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]

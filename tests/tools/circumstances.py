@@ -9,6 +9,9 @@ from gevent import monkey
 threads = pytest.mark.skipif(
     monkey.is_module_patched("threading"), reason="in a patched process what threading starts is a greenlet"
 )
+blocking_sockets = pytest.mark.skipif(
+    monkey.is_module_patched("socket"), reason="in a patched process all sockets are gevent's"
+)
 
 
 def is_libuv() -> bool:
