@@ -435,7 +435,7 @@ class TestInTheHub:
             return True
 
         assert self.in_hub(work)
-        assert ws.buffered_amount == before
+        assert ws.buffered_amount <= before
         assert peer.read_message() == BIG
         ws.send("next")
         assert peer.read_message() == "next"

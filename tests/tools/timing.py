@@ -8,6 +8,9 @@ from contextlib import contextmanager
 
 import gevent
 
+EARLY = 0.002
+"""libuv counts in whole milliseconds: so much may be missing at the end of a wait, in seconds."""
+
 
 def wait_until(predicate: Callable[[], object], timeout: float = 5) -> None:
     """Let the hub run until the predicate holds; AssertionError when it does not within ``timeout`` seconds."""
