@@ -9,7 +9,7 @@ from contextlib import suppress
 import gevent
 import pytest
 from serving import echo
-from tools import raw_http
+from tools import circumstances, raw_http
 from tools.links import reset
 from tools.measuring import HubHeld
 from tools.proxying import ESTABLISHED, Listener, read_request
@@ -17,6 +17,7 @@ from tools.scale import times
 from tools.tasks import start, start_waiting
 from tools.timing import let_hub_run, stopwatch
 
+from geventws import accelerated
 from geventws.client import connect
 from geventws.http11 import MAX_HEAD_LINES, MAX_HEAD_SIZE, RequestParser, ResponseParser
 from geventws.proxy import HTTPConnectAgent
@@ -73,7 +74,8 @@ def test_dribbling_clients_delay_no_good_one(serving, slow_clients):
             peer.text("quick")
             assert peer.read_message() == "quick"
             peer.close()
-    assert held.longest <= 0.05
+    # gevent's libuv loop is plain Python: where the parser is too, a byte from each takes longer.
+    assert held.longest <= (0.1 if circumstances.is_libuv() and not accelerated else 0.05)
     stop.append(True)
     dribbling.result()
     assert len(server._arrivals) == SLOW

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+from copy import copy
 
 import gevent
 import pytest
@@ -50,6 +51,8 @@ def test_a_flood_creates_nothing(serving, flood):
     peer = serving.open(server)
     let_hub_run()
     before = Count()
+    paused = copy(before)
+    paused.timers += 1  # that of the handler, where it lets the hub run between two messages
     data = FLOODS[flood](peer)
     size = 1 if "byte" in flood else 5000
     seen = []
@@ -66,7 +69,7 @@ def test_a_flood_creates_nothing(serving, flood):
                 pass
         except BlockingIOError:
             break
-    assert all(count == before for count in seen), seen[-1]
+    assert all(count in (before, paused) for count in seen), seen
     assert Count() == before
     reset(peer.sock)
 
