@@ -186,8 +186,8 @@ def main() -> int:
     logging.getLogger("geventws").setLevel(logging.CRITICAL)
     times: dict[str, list[float]] = defaultdict(list)
     closed = still = 0
-    end = time.monotonic() + given.minutes * 60
     with tls_pairs() as tls_pair:
+        end = time.monotonic() + given.minutes * 60
         while time.monotonic() < end:
             still += close_many(tls_pair, times)
             closed += EACH * len(STATES)
