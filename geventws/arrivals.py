@@ -59,7 +59,12 @@ class Arrivals:
         """Read the request of a connection; the socket is non-blocking, and ours from now on."""
         arrival = _Arrival(sock, address, self._new_parser())
         self._waiting[arrival] = None
-        self._read(arrival)  # where many come at a time, most requests are there by now
+        # Behind the other descriptors of this turn: who has left makes room for who comes.
+        self._loop.run_callback(self._begin, arrival)
+
+    def _begin(self, arrival: _Arrival) -> None:
+        if arrival in self._waiting:
+            self._read(arrival)  # where many come at a time, most requests are there by now
         if arrival in self._waiting:
             self._wait(arrival)
 

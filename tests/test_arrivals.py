@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gevent
 import pytest
 from tools.links import reset, tcp_pair
 from tools.timing import EARLY, let_hub_run, stopwatch, wait_until
@@ -58,7 +59,19 @@ def test_a_request_that_is_there_already_is_not_waited_for(make_server):
     connection.settimeout(0)
     client.sendall(HEAD)
     server.arrivals.add(connection, client.getsockname())
+    assert len(server.arrivals) == 1
+    gevent.sleep(0)  # runs what the hub is to do next, and looks at no descriptor
     assert [request.path for _, _, request, _ in server.arrived] == ["/chat"]
+    assert not server.arrivals
+
+
+def test_a_connection_that_is_given_up_at_once_is_not_read(make_server):
+    server = make_server()
+    client = server.connect()
+    client.sendall(HEAD)
+    server.arrivals.close()
+    let_hub_run()
+    assert not server.arrived
     assert not server.arrivals
 
 

@@ -699,6 +699,18 @@ def test_full_pool_accepts_when_a_place_is_free(tcp: Place) -> None:
     assert raw_http.read_response(second)[0].status == 101
 
 
+def test_a_client_that_has_left_makes_room_for_one_that_comes_at_the_same_time(tcp: Any) -> None:
+    server = tcp.start(max_connections=1)
+    # Sockets that hold the hub: to the server, the end of the first and all of the second happen at once.
+    with std_socket.create_connection(server.address, timeout=5) as sock:
+        sock.sendall(raw_http.request())
+        wait_until(lambda: server.clients)
+    with std_socket.create_connection(server.address, timeout=5) as sock:
+        sock.sendall(raw_http.request())
+        wait_until(lambda: server.stats().opened == 2 or server.stats().refused)
+    assert not server.stats().refused
+
+
 def test_there_are_no_more_connections_than_allowed(tcp: Place) -> None:
     server = tcp.start(max_connections=1)
     tcp.open(server)
