@@ -29,8 +29,9 @@ class Count:
         self.timers = sum(isinstance(thing, timer) and thing.active for thing in things)
         self.watchers = sum(isinstance(thing, io) and thing.active for thing in things)
 
-    def __eq__(self, other):
-        return vars(self) == vars(other)
+    def __le__(self, other):
+        """Whether there is no more of anything; a thread of an earlier test may have ended meanwhile."""
+        return all(count <= vars(other)[name] for name, count in vars(self).items())
 
     def __repr__(self):
         return str(vars(self))
@@ -69,8 +70,8 @@ def test_a_flood_creates_nothing(serving, flood):
                 pass
         except BlockingIOError:
             break
-    assert all(count in (before, paused) for count in seen), seen
-    assert Count() == before
+    assert all(count <= paused for count in seen), seen
+    assert Count() <= before
     reset(peer.sock)
 
 
@@ -122,7 +123,7 @@ def test_a_refused_request_leaves_nothing(serving, refused):
         sock.close()
     wait_until(lambda: not server._connections)
     let_hub_run()
-    assert Count() == before
+    assert Count() <= before
 
 
 def test_jobs_of_many_connections_wait_for_a_bounded_number_of_threads(serving):
