@@ -20,6 +20,15 @@ from tools.proxying import Listener
 OUTCOME = pytest.StashKey[bool]()
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what has a tox environment of its own, elsewhere."""
+    markers = ((item, item.get_closest_marker("only_where")) for item in items)
+    elsewhere = [item for item, marker in markers if marker is not None and not marker.args[0]]
+    if elsewhere:
+        config.hook.pytest_deselected(items=elsewhere)
+        items[:] = [item for item in items if item not in elsewhere]
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
     report = yield

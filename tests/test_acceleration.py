@@ -45,7 +45,7 @@ def test_in_ci_there_is_something_to_run_fast():
     assert acceleration.is_unwanted() or accelerated
 
 
-@pytest.mark.skipif(not os.environ.get("GEVENTWS_SANITIZE"), reason="for tox -e sanitize")
+@pytest.mark.only_where(bool(os.environ.get("GEVENTWS_SANITIZE")))
 def test_under_sanitizers_what_is_tested_was_built_with_them():
     built = Path(kernels.__file__).read_bytes()
     assert b"__asan_report_load" in built

@@ -18,7 +18,7 @@ from tools.timing import let_hub_run, wait_until
 
 from geventws import ConnectionClosed, WebSocket, WebSocketServer, broadcast, connect
 
-pytestmark = pytest.mark.skipif(not hasattr(sys, "gettotalrefcount"), reason="needs a debug build of CPython")
+pytestmark = pytest.mark.only_where(hasattr(sys, "gettotalrefcount"))
 
 ROUNDS = 200
 GENERATOR = type(WebSocket.cork.__wrapped__(None))  # type: ignore[attr-defined]
