@@ -35,7 +35,7 @@ HELD_LIMIT = 65536
 """Parsing is suspended while the messages that nobody has taken yet take more memory than this, in bytes."""
 INLINE_INFLATE = 262144
 """How many bytes are inflated at once before the rest becomes a job."""
-JOB_INFLATE = 16777216
+JOB_INFLATE = 4194304
 """How many bytes one job inflates at the most."""
 EXACT_FROM = 262144
 """A message that may become longer is put together in a buffer that is no larger than that, in bytes."""
