@@ -11,6 +11,8 @@ import base64
 import string
 from collections.abc import Iterable, Iterator, Mapping
 
+from .kernels import Field
+
 Parameter = tuple[str, str | None]
 """An extension's parameter: its name, and its value or None."""
 
@@ -30,9 +32,6 @@ SECRET = ("authorization", "cookie", "proxy-authorization", "set-cookie")
 """Whose values no repr and no log shows."""
 
 _TOKEN = string.ascii_letters + string.digits + "!#$%&'*+-.^_`|~"
-
-Field = tuple[str, str, str]
-"""A field's name in lower case, its name and its value."""
 
 # Names as they are mostly spelled, and whole lines that are in most handshakes, so that each connection need not hold
 # strings of its own.

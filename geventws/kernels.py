@@ -17,6 +17,7 @@ from typing import Any
 
 Buffer = bytes | bytearray | memoryview
 Field = tuple[str, str, str]
+"""A header field: its name in lower case, its name and its value."""
 
 _MASKED = 0x80
 _MAX_IOVECS = 64

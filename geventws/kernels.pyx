@@ -50,6 +50,7 @@ cdef extern from "sys/socket.h" nogil:
     int MSG_NOSIGNAL
 
 Buffer = bytes | bytearray | memoryview
+Field = tuple[str, str, str]
 
 cdef enum:
     MASKED = 0x80
